@@ -1,0 +1,1 @@
+"""8 Adapt: learn each receiver's limits."""

@@ -1,0 +1,1 @@
+"""12 Know: metrics and event search."""

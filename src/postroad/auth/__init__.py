@@ -1,0 +1,1 @@
+"""Ground: keys and mail authentication."""

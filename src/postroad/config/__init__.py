@@ -1,0 +1,1 @@
+"""Ground: options in immutable generations."""

@@ -1,0 +1,252 @@
+"""Every option of Postroad, declared once: name, type, default, unit and what it does.
+
+The reference page, the commented file that `postroad init` writes and `postroad config explain` are made from this.
+Times are seconds (`Duration`), sizes are bytes (`Size`); a file may write "20m", "12h", "5d", "64KB", "20MB" as well.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+
+class Duration(float):
+    """Seconds. In a file: a number, or text such as "500ms", "30s", "20m", "12h", "5d"."""
+
+
+class Size(int):
+    """Bytes. In a file: a whole number, or text such as "64KB", "20MB", "2GB" (powers of 1024)."""
+
+
+NOT_PUBLIC = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
+    *("192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"),
+    *("::/128", "::1/128", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8"),
+)
+
+Durability = Literal["power", "process", "memory"]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file. Unknown names are errors."""
+
+
+class ServerOptions(Section, frozen=True, kw_only=True):
+    """Who we are and where we keep things."""
+
+    hostname: Annotated[str, Meta(description="Our own name: in banners, EHLO, Received fields and Message-IDs.")] = (
+        "localhost.localdomain"
+    )
+    data_dir: Annotated[
+        str,
+        Meta(description="Folder of journal, cursors and control socket; relative to the file's folder."),
+    ] = "data"
+    durability: Annotated[
+        Durability,
+        Meta(description="What an acknowledged message survives: power (synced), process (written), memory (neither)."),
+    ] = "power"
+    memory_goal: Annotated[
+        Size, Meta(description="Bytes of message bodies kept in memory; the rest is read back from the journal.")
+    ] = Size(256 << 20)
+    drain_time: Annotated[Duration, Meta(description="How long a stopping server lets open sessions finish.")] = (
+        Duration(30)
+    )
+
+
+class PeerOptions(Section, frozen=True, kw_only=True):
+    """Overrides for clients of one network. Absent options fall back to the listener's."""
+
+    network: Annotated[str, Meta(description="CIDR of the clients; the most specific match wins.")]
+    allow: Annotated[bool | None, Meta(description="false: refuse the connection with 554.")] = None
+    relay: Annotated[bool | None, Meta(description="May these clients send to any domain?")] = None
+    max_message_size: Size | None = None
+    max_recipients: int | None = None
+    max_sessions: int | None = None
+    max_messages_per_session: int | None = None
+    idle_time: Duration | None = None
+    smtputf8: bool | None = None
+
+
+class ListenerOptions(Section, frozen=True, kw_only=True):
+    """One SMTP listener."""
+
+    address: Annotated[str, Meta(description="HOST:PORT or [IPv6]:PORT to listen on.")] = "127.0.0.1:2525"
+    relay: Annotated[
+        bool,
+        Meta(description="May every client of this listener send anywhere? An open relay is abused in an hour."),
+    ] = False
+    relay_domains: Annotated[
+        list[str], Meta(description='Domains anybody may send to ("example.com", ".example.com" with its subdomains).')
+    ] = field(default_factory=list)
+    peers: Annotated[list[PeerOptions], Meta(description="Options by client network.")] = field(default_factory=list)
+    banner: Annotated[str, Meta(description="Text after the 220 and our host name.")] = "ESMTP Postroad"
+    backlog: int = 500
+    max_sessions: Annotated[
+        int, Meta(ge=1, description="Sessions open at once on this listener; more get 421 4.4.5.")
+    ] = 10_000
+    max_sessions_per_peer: Annotated[
+        int, Meta(ge=0, description="Sessions open at once from one address; 0: no limit.")
+    ] = 0
+    max_message_size: Annotated[
+        Size, Meta(description="Largest message, in octets, announced as SIZE; 552 5.3.4 above it.")
+    ] = Size(50 << 20)
+    max_recipients: Annotated[int, Meta(ge=1, description="Recipients of one transaction; more get 452 4.5.3.")] = 1000
+    max_messages_per_session: Annotated[
+        int, Meta(ge=0, description="Transactions of one session; then 421. 0: no limit.")
+    ] = 0
+    max_line_length: Annotated[
+        int,
+        Meta(
+            ge=998,
+            description="Octets of one line of content; longer ones get 554 5.6.0.",
+        ),
+    ] = 65_536
+    max_command_length: Annotated[int, Meta(ge=512, description="Octets of one command line.")] = 4096
+    max_bad_commands: Annotated[int, Meta(ge=1, description="Errors of one session before 421 4.7.0 and a close.")] = 20
+    max_headers_size: Annotated[Size, Meta(description="Octets of the header section; larger gets 554 5.6.0.")] = Size(
+        1 << 20
+    )
+    max_hops: Annotated[
+        int, Meta(ge=1, description="Received fields before the message counts as looping (554 5.4.6).")
+    ] = 100
+    idle_time: Annotated[Duration, Meta(description="Silence before a session is closed with 421 4.4.2.")] = Duration(
+        300
+    )
+    message_time: Annotated[Duration, Meta(description="Longest time one message's content may take to arrive.")] = (
+        Duration(1800)
+    )
+    smtputf8: Annotated[bool, Meta(description="Announce SMTPUTF8 (RFC 6531).")] = True
+    trace: Annotated[bool, Meta(description="Put a Received field in front of each message.")] = True
+    add_missing: Annotated[
+        bool, Meta(description="Add Date and Message-ID where a message of a relaying client lacks them (RFC 6409 8).")
+    ] = True
+
+
+class ApiKey(Section, frozen=True, kw_only=True):
+    """A key for the HTTP API. Only its hash is kept."""
+
+    label: str
+    sha256: Annotated[
+        str,
+        Meta(
+            description="SHA-256 of the key, hexadecimal.",
+            pattern="^[0-9a-f]{64}$",
+        ),
+    ]
+    networks: Annotated[list[str], Meta(description="Networks the key may be used from; empty: any.")] = field(
+        default_factory=list
+    )
+
+
+class HttpOptions(Section, frozen=True, kw_only=True):
+    """The HTTP API."""
+
+    address: Annotated[str, Meta(description='HOST:PORT; "" turns HTTP off.')] = "127.0.0.1:8025"
+    max_body: Annotated[Size, Meta(description="Largest request body, after decompression.")] = Size(50 << 20)
+    max_content: Annotated[Size, Meta(description="Largest message built from a transmission.")] = Size(20 << 20)
+    keys: Annotated[list[ApiKey], Meta(description="API keys.")] = field(default_factory=list)
+
+
+class QueueOptions(Section, frozen=True, kw_only=True):
+    """When a message is tried again, and when we give up (momentum.md 3.2)."""
+
+    retry_interval: Annotated[Duration, Meta(description="Wait before the first retry; it doubles with each try.")] = (
+        Duration(1200)
+    )
+    max_retry_interval: Annotated[Duration, Meta(description="Longest wait between tries.")] = Duration(43200)
+    retry_jitter: Annotated[
+        float, Meta(ge=0, le=1, description="Share of each wait that is random (0.1: up to 10 % earlier or later).")
+    ] = 0.1
+    message_expiration: Annotated[
+        Duration, Meta(description="Age at which an undelivered message fails with 5.4.7.")
+    ] = Duration(86400)
+    generate_bounces: Annotated[bool, Meta(description="Send a DSN to the sender of a message that failed.")] = True
+    bounce_return: Annotated[
+        Literal["none", "headers", "full"],
+        Meta(description="What a DSN returns of the message when the sender did not say (RET)."),
+    ] = "headers"
+    max_queued: Annotated[
+        int, Meta(ge=0, description="Messages queued before new mail gets 452 4.3.1; 0: no limit.")
+    ] = 0
+
+
+class DeliveryOptions(Section, frozen=True, kw_only=True):
+    """How we talk to the receivers' hosts (momentum.md 4.2, 4.3)."""
+
+    source_address: Annotated[
+        str, Meta(description='Local IPv4 address of the default binding; "": the system chooses.')
+    ] = ""
+    source_address6: Annotated[str, Meta(description="The same for IPv6.")] = ""
+    ehlo_hostname: Annotated[str, Meta(description='Name in our EHLO; "": server.hostname.')] = ""
+    port: Annotated[int, Meta(ge=1, le=65535, description="Port of the receivers' hosts.")] = 25
+    max_connections: Annotated[int, Meta(ge=1, description="Connections of one binding to one routing domain.")] = 32
+    server_max_connections: Annotated[int, Meta(ge=1, description="Outgoing connections in all.")] = 20_000
+    max_deliveries_per_connection: Annotated[
+        int, Meta(ge=0, description="Messages of one connection; then QUIT. 0: no limit.")
+    ] = 0
+    idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
+    connect_timeout: Duration = Duration(30)
+    banner_timeout: Duration = Duration(300)
+    ehlo_timeout: Duration = Duration(300)
+    mail_timeout: Duration = Duration(300)
+    rcpt_timeout: Duration = Duration(300)
+    data_timeout: Annotated[Duration, Meta(description="Wait for the 354.")] = Duration(120)
+    body_timeout: Annotated[Duration, Meta(description="Longest stall while the content goes out.")] = Duration(180)
+    final_timeout: Annotated[
+        Duration, Meta(description="Wait for the reply to the final dot (RFC 5321 4.5.3.2.6).")
+    ] = Duration(600)
+    quit_timeout: Duration = Duration(5)
+    host_failure_retry: Annotated[Duration, Meta(description="How long a host that failed is avoided.")] = Duration(120)
+    prohibited_hosts: Annotated[
+        list[str],
+        Meta(description="Networks no MX may lead to (5.4.6). Default: private, loopback and reserved ranges."),
+    ] = field(default_factory=lambda: list(NOT_PUBLIC))
+    use_ipv6: bool = True
+    gateway: Annotated[str, Meta(description='HOST:PORT that all mail goes to instead of its MX; "": none.')] = ""
+
+
+class DnsOptions(Section, frozen=True, kw_only=True):
+    """How we look names up."""
+
+    servers: Annotated[
+        list[str], Meta(description="HOST or HOST:PORT of resolvers; empty: those of /etc/resolv.conf.")
+    ] = field(default_factory=list)
+    timeout: Annotated[Duration, Meta(description="Wait for one server's answer.")] = Duration(5)
+    attempts: Annotated[int, Meta(ge=1, description="Rounds over all servers.")] = 2
+    min_ttl: Duration = Duration(5)
+    max_ttl: Duration = Duration(86400)
+    negative_ttl: Annotated[
+        Duration, Meta(description="How long an absent name is remembered when its SOA does not say.")
+    ] = Duration(60)
+    failure_ttl: Annotated[
+        Duration, Meta(description="How long a failed look-up (time-out, SERVFAIL) is remembered.")
+    ] = Duration(15)
+    cache_size: Annotated[int, Meta(ge=100, description="Names kept in the cache.")] = 100_000
+
+
+class JournalOptions(Section, frozen=True, kw_only=True):
+    """The append-only log of mail and events."""
+
+    segment_size: Annotated[Size, Meta(ge=1 << 16, description="Bytes of one segment file.")] = Size(64 << 20)
+    commit_delay: Annotated[Duration, Meta(description="How long a commit waits for company.")] = Duration(0.0005)
+    event_retention: Annotated[Duration, Meta(description="How long events are kept for consumers.")] = Duration(86400)
+    event_retention_size: Annotated[Size, Meta(description="Bytes of events kept at the most.")] = Size(4 << 30)
+    compact_below: Annotated[
+        float, Meta(ge=0, le=1, description="Live share below which a mail segment is rewritten.")
+    ] = 0.25
+    min_free: Annotated[Size, Meta(description="Free bytes on the disk below which new mail is refused.")] = Size(
+        256 << 20
+    )
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    server: ServerOptions = field(default_factory=ServerOptions)
+    listener: Annotated[list[ListenerOptions], Meta(description="SMTP listeners.")] = field(default_factory=list)
+    http: HttpOptions = field(default_factory=HttpOptions)
+    queue: QueueOptions = field(default_factory=QueueOptions)
+    delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
+    dns: DnsOptions = field(default_factory=DnsOptions)
+    journal: JournalOptions = field(default_factory=JournalOptions)

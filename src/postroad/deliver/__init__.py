@@ -1,0 +1,1 @@
+"""7 Deliver: to the receivers' hosts."""

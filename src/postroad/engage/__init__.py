@@ -1,0 +1,1 @@
+"""10 Engage: opens, clicks, unsubscribes."""

@@ -1,0 +1,1 @@
+"""11 Tell: the one event schema and the hose."""

@@ -1,0 +1,1 @@
+"""9 Hear back: bounces, complaints, inbound relay."""

@@ -1,0 +1,1 @@
+"""2 Generate: build messages from content and recipients."""

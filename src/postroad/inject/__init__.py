@@ -1,0 +1,1 @@
+"""1 Inject: SMTP in."""

@@ -1,0 +1,1 @@
+"""4 Keep: the append-only log of mail and events."""

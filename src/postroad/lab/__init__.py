@@ -1,0 +1,1 @@
+"""The workshop: simulated providers, load, simulation."""

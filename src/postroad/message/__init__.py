@@ -1,0 +1,28 @@
+"""The thing itself: message, envelope, contexts, addresses, header primitives, and the seams between rooms."""
+
+from postroad.message.ids import IdSource, message_id_text, parse_message_id
+from postroad.message.model import Body, Context, Message, Notify, Recipient, Ret, Transaction
+from postroad.message.outcome import Outcome, Reply, Stage, Verdict
+from postroad.message.seams import Accepted, Acceptor, Refused, Rejection, Supply
+
+__all__ = [
+    "Accepted",
+    "Acceptor",
+    "Body",
+    "Context",
+    "IdSource",
+    "Message",
+    "Notify",
+    "Outcome",
+    "Recipient",
+    "Refused",
+    "Rejection",
+    "Reply",
+    "Ret",
+    "Stage",
+    "Supply",
+    "Transaction",
+    "Verdict",
+    "message_id_text",
+    "parse_message_id",
+]

@@ -1,0 +1,58 @@
+"""How an attempt to deliver ended: the words that deliver says and queue, adaptive and events hear."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Stage(IntEnum):
+    """Where in the session an attempt ended (momentum.md 9.3, "Stages")."""
+
+    NOT_CONNECTED = 0
+    IDLE = 1
+    MAIL = 2
+    RCPT = 4
+    DATA = 6
+    BODY = 8
+    CONFIRMATION = 9
+    EHLO = 10
+    BANNER = 12
+    RSET = 13
+    STARTTLS = 15
+    TLS_HANDSHAKE = 17
+
+
+class Reply(NamedTuple):
+    """An SMTP reply (RFC 5321 4.2). text: lines joined by " / ", without the code; the enhanced code leads, if any."""
+
+    code: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"
+
+
+class Verdict(IntEnum):
+    DELIVERED = 1
+    DEFERRED = 2
+    FAILED = 3
+
+
+class Outcome(NamedTuple):
+    """One attempt's end. internal: the reply is ours (timeout, DNS, connection lost), not the peer's.
+
+    retry_after: seconds before the next try when something better than the schedule is known, else None.
+    counts: False when the attempt must not use up a try (shutdown, message handed back untouched).
+    """
+
+    verdict: Verdict
+    reply: Reply
+    stage: Stage
+    host: str = ""
+    peer: str = ""
+    source: str = ""
+    tls: str = ""
+    internal: bool = False
+    retry_after: float | None = None
+    counts: bool = True

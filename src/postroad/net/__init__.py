@@ -1,0 +1,7 @@
+"""The seams to the world: clock and DNS. Sockets need none of their own: every room talks to the running asyncio event
+loop (`create_server`, `create_connection`, `call_later`), and the lab's simulation is such a loop."""
+
+from postroad.net.clock import Clock, SystemClock
+from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
+
+__all__ = ["Clock", "DnsFailure", "MxHost", "NoSuchDomain", "NullMx", "Resolver", "SystemClock"]

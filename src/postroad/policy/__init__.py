@@ -1,0 +1,1 @@
+"""3 Policy: hook phases, binding choice, validation."""

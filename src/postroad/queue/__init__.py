@@ -1,0 +1,1 @@
+"""5 Queue: who is due when."""

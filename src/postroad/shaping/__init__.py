@@ -1,0 +1,1 @@
+"""6 Shape: how fast each path may go."""

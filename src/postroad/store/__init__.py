@@ -1,0 +1,1 @@
+"""Ground: the relational store."""
