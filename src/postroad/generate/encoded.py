@@ -1,0 +1,57 @@
+"""Content transfer encodings (RFC 2045 6): 7bit, quoted-printable, base64. Each is a few passes at C speed."""
+
+from __future__ import annotations
+
+import binascii
+
+MAX_LINE = 998  # octets without CRLF, RFC 5322 2.1.1
+_BASE64_LINE = 76  # RFC 2045 6.8
+
+
+def crlf_lines(text: str) -> bytes:
+    """UTF-8 with CRLF for every kind of line end, and one at the end. Raises UnicodeEncodeError on lone surrogates."""
+    data = text.encode()
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    return data.replace(b"\n", b"\r\n")
+
+
+def has_long_line(data: bytes, limit: int = MAX_LINE) -> bool:
+    """Is some line longer than `limit` octets, its line end not counted?"""
+    start, size = 0, len(data)
+    while size - start > limit:
+        # Looking backwards from the longest allowed line finds a line end at once in ordinary text.
+        end = data.rfind(b"\n", start, start + limit + 2)
+        if end < 0 or (end - start == limit + 1 and data[end - 1] != 13):
+            return True
+        start = end + 1
+    return False
+
+
+def is_7bit(data: bytes) -> bool:
+    """May these CRLF lines travel as 7bit (RFC 2045 2.7)?"""
+    return data.isascii() and b"\0" not in data and not has_long_line(data)
+
+
+def quoted_printable(data: bytes) -> bytes:
+    """RFC 2045 6.7 of CRLF lines; data ends in CRLF."""
+    # binascii takes the kind of its soft line breaks from the first line end, so there must be one.
+    return binascii.b2a_qp(data, istext=True)
+
+
+def base64_lines(data: bytes) -> bytes:
+    """RFC 2045 6.8, lines of 76 with CRLF, the last one included. Empty data gives nothing."""
+    text = binascii.b2a_base64(data, newline=False)
+    if not text:
+        return b""
+    return b"\r\n".join([text[at : at + _BASE64_LINE] for at in range(0, len(text), _BASE64_LINE)]) + b"\r\n"
+
+
+def text_part(text: str) -> tuple[bytes, bytes]:
+    """(Content-Transfer-Encoding, encoded lines) of a text. Raises UnicodeEncodeError on lone surrogates."""
+    data = crlf_lines(text)
+    if is_7bit(data):
+        return b"7bit", data
+    return b"quoted-printable", quoted_printable(data)
