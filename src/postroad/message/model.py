@@ -131,7 +131,8 @@ class Message:
 
     id: 64-bit (ids.py). received, expires: Unix seconds. attempts: delivery attempts made so far.
     body is None while only the journal holds it. event: the JSON members (without braces) that every event about this
-    message repeats. place: where the journal keeps it, opaque to all but journal and queue.
+    message repeats. place, index: where the journal keeps it, opaque to all but journal and queue. weight: octets it is
+    charged against the memory goal.
     """
 
     __slots__ = (
@@ -145,6 +146,7 @@ class Message:
         "event",
         "expires",
         "id",
+        "index",
         "method",
         "notify",
         "orcpt",
@@ -154,6 +156,7 @@ class Message:
         "ret",
         "sender",
         "smtputf8",
+        "weight",
     )
 
     id: int
@@ -174,4 +177,6 @@ class Message:
     connection: Context
     context: Context
     event: bytes
-    place: object
+    place: int
+    index: int
+    weight: int

@@ -1,0 +1,40 @@
+"""What the parts of the queue share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from postroad.config.schema import QueueOptions
+from postroad.journal import Journal
+from postroad.message import IdSource, Message
+from postroad.queue.live import Live
+from postroad.queue.paths import Path, Paths
+from postroad.queue.tell import Kinds, Teller
+
+
+@dataclass(slots=True)
+class Books:
+    """wall: Unix seconds as the world sees them, for time stamps. now: Unix seconds that never jump, for deadlines: a
+    wall clock set wrong for a moment must neither expire everything nor hold everything back.
+
+    wake(binding, domain): tell deliver that a path has work.
+    """
+
+    journal: Journal
+    teller: Teller[Any]
+    kinds: Kinds
+    options: QueueOptions
+    ids: IdSource
+    rng: Random
+    hostname: str
+    wall: Callable[[], float]
+    now: Callable[[], float]
+    paths: Paths
+    live: Live
+    wake: Callable[[str, str], None] = field(default=lambda binding, domain: None)
+
+    def path(self, message: Message) -> Path:
+        return self.paths.open(message.binding, message.domain)

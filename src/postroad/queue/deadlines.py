@@ -1,0 +1,106 @@
+"""What time does to the queue: delayed messages become due, and nothing waits past its expiry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from postroad.message import Message
+from postroad.queue.books import Books
+from postroad.queue.endings import Endings
+from postroad.queue.paths import Path
+
+_SWEEP = 30.0  # seconds between looks for expired messages in active queues
+_SLICE = 1000  # messages handled before the event loop gets its turn
+
+
+class Deadlines:
+    """read_back(message): load what only the journal has; False if it is damaged."""
+
+    def __init__(self, books: Books, endings: Endings, read_back: Callable[[Message], Awaitable[bool]]) -> None:
+        self._books = books
+        self._endings = endings
+        self._read_back = read_back
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self._overdue: deque[Message] = deque()
+        self._expiring: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def delayed(self) -> None:
+        """Something was delayed: see to it that we wake when the next message is due."""
+        due = self._books.paths.next_due()
+        if due is None or due >= self._timer_at or self._stopped:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_later(max(0.0, due - self._books.now()), self._release)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._sweeper.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._expiring is not None:
+            self._expiring.cancel()
+
+    def _release(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        for path in self._books.paths.release(self._books.now(), _SLICE, self._books.live.get):
+            path.expiry = 0.0  # unknown now: the next sweep looks
+            self._books.wake(path.binding, path.domain)
+        self.delayed()
+
+    def _sweep(self) -> None:
+        """Expire what waits in active queues past its time, and wake paths that have work: nothing rests on a wake-up
+        that got lost."""
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self._sweep_paths([path for path in self._books.paths if path.active])
+
+    def _sweep_paths(self, paths: list[Path]) -> None:
+        budget = _SLICE
+        while paths and budget > 0 and not self._stopped:
+            path = paths.pop()
+            budget -= 1
+            if path.expiry <= self._books.now():
+                budget -= path.active
+                self._collect_overdue(path)
+            if path.active:
+                self._books.wake(path.binding, path.domain)
+        if paths and not self._stopped:
+            self._loop.call_soon(self._sweep_paths, paths)
+        if self._overdue and self._expiring is None and not self._stopped:
+            self._expiring = self._loop.create_task(self._expire_overdue())
+
+    def _collect_overdue(self, path: Path) -> None:
+        now = self._books.now()
+        path.expiry = float("inf")
+        for lane in (path.fresh, path.retries):
+            waiting = list(lane)
+            lane.clear()
+            for number in waiting:
+                expires = self._books.live.expires(number)
+                if expires is None:
+                    continue
+                if expires > now:
+                    lane.append(number)
+                    path.expiry = min(path.expiry, expires)
+                    continue
+                message = self._books.live.take(number, path)
+                if message is not None:
+                    self._overdue.append(message)
+
+    async def _expire_overdue(self) -> None:
+        while self._overdue:
+            message = self._overdue.popleft()
+            if message.body is not None or await self._read_back(message):
+                self._endings.expired(message)
+            else:
+                self._endings.unreadable(message)
+            await asyncio.sleep(0)
+        self._expiring = None

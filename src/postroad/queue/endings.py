@@ -1,0 +1,153 @@
+"""How an attempt ends: the event that tells it, the notification its sender may want, the next try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from postroad.journal import STATE, TERMINAL, Event
+from postroad.message import Accepted, Message, Outcome, Refused, Reply, Stage, Transaction, Verdict
+from postroad.queue import dsn
+from postroad.queue.books import Books
+from postroad.queue.entry import Why
+from postroad.queue.schedule import next_attempt
+
+_EXPIRED = "5.4.7 [internal] the message expired after {attempts} attempts; the last one said: {reply}"
+_EXPIRED_UNTRIED = Reply(554, "5.4.7 [internal] the message expired before a delivery could be attempted")
+_DAMAGED = Reply(554, "5.3.0 [internal] the message could not be read back from the journal: its record is damaged")
+
+_NOTIFY_AGAIN = 1.0  # seconds until a notification that could not be kept is tried again
+
+Keep = Callable[[Transaction, Callable[[Accepted | Refused], None]], None]
+
+
+class Endings:
+    """keep: writes a transaction of our own (a notification) into the journal and puts it in line."""
+
+    def __init__(self, books: Books, keep: Keep, delayed: Callable[[], None]) -> None:
+        self._books = books
+        self._keep = keep
+        self._delayed = delayed
+        self._loop = asyncio.get_running_loop()
+
+    def delivered(self, message: Message, outcome: Outcome) -> None:
+        if not outcome.dsn and dsn.wanted(message, dsn.Action.RELAYED):
+            self._notify(message, outcome, dsn.Action.RELAYED)
+        else:
+            self._end(message, outcome)
+
+    def failed(self, message: Message, outcome: Outcome) -> None:
+        if self._books.options.generate_bounces and dsn.wanted(message, dsn.Action.FAILED):
+            self._notify(message, outcome, dsn.Action.FAILED)
+        else:
+            self._end(message, outcome)
+
+    def deferred(self, message: Message, outcome: Outcome) -> None:
+        books = self._books
+        now = books.now()
+        due = next_attempt(now, message.attempts, message.expires, outcome.retry_after, books.options, books.rng)
+        if due is None:
+            text = _EXPIRED.format(attempts=message.attempts, reply=outcome.reply)
+            self.failed(message, outcome._replace(verdict=Verdict.FAILED, reply=Reply(554, text), internal=True))
+            return
+        payload = books.teller.delay(
+            message.event,
+            message.id,
+            books.wall(),
+            outcome,
+            message.attempts,
+            self._waited(message),
+            message.binding,
+            next_attempt=due,
+        )
+        books.journal.append_event(
+            Event(
+                message.id,
+                books.kinds.DELAY,
+                payload,
+                flags=STATE,
+                attempts=message.attempts,
+                next_attempt_ms=int(due * 1000),
+                place=message.place,
+                index=message.index,
+            )
+        )
+        path = books.path(message)
+        books.live.rest(message, path, Why.DEFERRED, due, outcome.reply.code)
+        books.paths.delay(path, message.id, due)
+        self._delayed()
+
+    def expired(self, message: Message) -> None:
+        """It waited past its time in the active queue."""
+        self.failed(message, Outcome(Verdict.FAILED, _EXPIRED_UNTRIED, Stage.NOT_CONNECTED, internal=True))
+
+    def unreadable(self, message: Message) -> None:
+        """The sender can't be told, since the envelope is lost with the record; the event says it."""
+        message.event = _bare(message.id)
+        self._end(message, Outcome(Verdict.FAILED, _DAMAGED, Stage.NOT_CONNECTED, internal=True))
+
+    def lost(self, number: int, index: int, place: int) -> None:
+        """Recovery knows a message only by its number: its record is damaged."""
+        outcome = Outcome(Verdict.FAILED, _DAMAGED, Stage.NOT_CONNECTED, internal=True)
+        payload = self._books.teller.bounce(_bare(number), number, self._books.wall(), outcome, 0, 0)
+        self._books.journal.append_event(
+            Event(number, self._books.kinds.BOUNCE, payload, flags=TERMINAL, place=place, index=index)
+        )
+
+    def _notify(self, message: Message, outcome: Outcome, action: dsn.Action) -> None:
+        """Keep the notification first, the terminal event after it: a crash in between notifies twice rather than not
+        at all. A notification that can't be kept now holds its message back until it can."""
+        books = self._books
+        transaction = dsn.build(
+            message,
+            outcome,
+            action,
+            hostname=books.hostname,
+            identifier=f"{message.id:016x}.{books.rng.getrandbits(64):016x}",
+            wall=books.wall(),
+            default_ret=books.options.bounce_return,
+        )
+
+        def kept(result: Accepted | Refused) -> None:
+            if isinstance(result, Accepted):
+                self._end(message, outcome)
+            else:
+                self._loop.call_later(_NOTIFY_AGAIN, self._keep, transaction, kept)
+
+        self._keep(transaction, kept)
+
+    def _end(self, message: Message, outcome: Outcome) -> None:
+        """Write the terminal event: that is what removes the message."""
+        books = self._books
+        tell, kind = books.teller.bounce, books.kinds.BOUNCE
+        if outcome.verdict is Verdict.DELIVERED:
+            tell, kind = books.teller.delivery, books.kinds.DELIVERY
+        payload = tell(
+            message.event,
+            message.id,
+            books.wall(),
+            outcome,
+            message.attempts,
+            self._waited(message),
+            message.binding,
+        )
+        books.journal.append_event(
+            Event(
+                message.id,
+                kind,
+                payload,
+                flags=TERMINAL,
+                attempts=message.attempts,
+                place=message.place,
+                index=message.index,
+            )
+        )
+        books.live.leave(message, books.path(message))
+
+    def _waited(self, message: Message) -> int:
+        """Milliseconds since the message was taken."""
+        return max(0, int((self._books.now() - message.received) * 1000))
+
+
+def _bare(number: int) -> bytes:
+    return f'"message_id":"{number:016x}"'.encode()

@@ -1,0 +1,170 @@
+"""The queues: for each (binding, routing domain) an active and a delayed one (momentum.md 3.1). Pure: time is given.
+
+Only message ids stand in line. An id whose message is gone is skipped when its turn comes, so that taking a message out
+of the middle costs nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+# A delayed message is one integer, due milliseconds above the id: a heap of plain integers sorts by time, then age, and
+# holds a third of the memory that (due, id) pairs would.
+_ID_BITS = 64
+_ID_MASK = (1 << _ID_BITS) - 1
+
+# How many first attempts go ahead for each retry while both wait: retries must not starve first attempts, nor the
+# other way round (peers.md 6.2, two-lane retry).
+FRESH_PER_RETRY = 4
+
+
+class Path:
+    """One active queue in two lanes (first attempts, retries) and one delayed queue.
+
+    live: messages in any state. expiry: no active message here expires before this Unix time (a bound, not exact).
+    """
+
+    __slots__ = ("binding", "delayed", "domain", "expiry", "fresh", "live", "number", "retries", "turn", "wake")
+
+    def __init__(self, number: int, binding: str, domain: str) -> None:
+        self.number = number
+        self.binding = binding
+        self.domain = domain
+        self.fresh: deque[int] = deque()
+        self.retries: deque[int] = deque()
+        self.delayed: list[int] = []
+        self.live = 0
+        self.turn = 0
+        self.wake = float("inf")
+        self.expiry = float("inf")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Path {self.binding}/{self.domain} fresh={len(self.fresh)} retries={len(self.retries)} "
+            f"delayed={len(self.delayed)} live={self.live}>"
+        )
+
+    @property
+    def active(self) -> int:
+        return len(self.fresh) + len(self.retries)
+
+    def pop(self) -> int | None:
+        """The id whose turn it is."""
+        if self.fresh and (self.turn < FRESH_PER_RETRY or not self.retries):
+            self.turn += 1
+            return self.fresh.popleft()
+        if self.retries:
+            self.turn = 0
+            return self.retries.popleft()
+        return None
+
+
+class PathCount(NamedTuple):
+    """A line of the summary. next_due: Unix time at which the next delayed message becomes active, or None."""
+
+    binding: str
+    domain: str
+    active: int
+    delayed: int
+    in_flight: int
+    next_due: float | None
+
+
+class Paths:
+    """All paths, and which of them have a delayed message due next."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[tuple[str, str], Path] = {}
+        self._by_number: dict[int, Path] = {}
+        self._next_number = 0
+        self._wakes: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._by_key.values())
+
+    def open(self, binding: str, domain: str) -> Path:
+        """The path of this name, made if it does not exist."""
+        key = (binding, domain)
+        path = self._by_key.get(key)
+        if path is None:
+            path = self._by_key[key] = self._by_number[self._next_number] = Path(self._next_number, binding, domain)
+            self._next_number += 1
+        return path
+
+    def get(self, binding: str, domain: str) -> Path | None:
+        return self._by_key.get((binding, domain))
+
+    def numbered(self, number: int) -> Path:
+        return self._by_number[number]
+
+    def enter(self, path: Path) -> None:
+        path.live += 1
+
+    def leave(self, path: Path) -> None:
+        """A message of this path is done. A path without messages is forgotten: senders meet millions of domains."""
+        path.live -= 1
+        if not path.live:
+            del self._by_key[path.binding, path.domain]
+            del self._by_number[path.number]
+
+    def delay(self, path: Path, number: int, due: float) -> None:
+        """Put message `number` into the delayed queue until Unix time `due`."""
+        heapq.heappush(path.delayed, int(due * 1000) << _ID_BITS | number)
+        self._note(path)
+
+    def _note(self, path: Path) -> None:
+        head = (path.delayed[0] >> _ID_BITS) / 1000
+        if head < path.wake:
+            path.wake = head
+            heapq.heappush(self._wakes, (head, path.number))
+
+    def next_due(self) -> float | None:
+        """Unix time at which `release` has something to do; None when nothing is delayed."""
+        while self._wakes and self._stale(*self._wakes[0]):
+            heapq.heappop(self._wakes)
+        return self._wakes[0][0] if self._wakes else None
+
+    def _stale(self, at: float, number: int) -> bool:
+        """The path is forgotten, or was woken earlier by a message that was due sooner."""
+        path = self._by_number.get(number)
+        return path is None or at != path.wake
+
+    def release(self, now: float, limit: int, present: Callable[[int], object]) -> list[Path]:
+        """Move at most `limit` due messages to the active queues; the paths that got some. present(id): is it alive?"""
+        woken: list[Path] = []
+        while limit > 0 and (due := self.next_due()) is not None and due <= now:
+            path = self._by_number[heapq.heappop(self._wakes)[1]]
+            path.wake = float("inf")
+            end = (int(now * 1000) + 1) << _ID_BITS
+            before = len(path.retries)
+            while path.delayed and path.delayed[0] < end and limit > 0:
+                message = heapq.heappop(path.delayed) & _ID_MASK
+                limit -= 1
+                if present(message):
+                    path.retries.append(message)
+            if path.delayed:
+                self._note(path)
+            if len(path.retries) > before:
+                woken.append(path)
+        return woken
+
+    def summary(self) -> list[PathCount]:
+        """A snapshot, the fullest first."""
+        counts = [
+            PathCount(
+                p.binding,
+                p.domain,
+                p.active,
+                len(p.delayed),
+                p.live - p.active - len(p.delayed),
+                None if p.wake == float("inf") else p.wake,
+            )
+            for p in self
+        ]
+        return sorted(counts, key=lambda c: (-(c.active + c.delayed + c.in_flight), c.domain, c.binding))

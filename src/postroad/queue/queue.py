@@ -1,0 +1,260 @@
+"""The queue: keeps what inject hands over, gives deliver what is due, and hears how each attempt ended.
+
+A message is live from the commit of its mail record to the commit of its terminal event. In between it stands in the
+active or delayed queue of its path, or deliver has it. Every method runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from postroad.config.schema import QueueOptions
+from postroad.journal import ACCEPTED, Event, Journal, JournalError, Mail
+from postroad.message import (
+    Accepted,
+    IdSource,
+    Message,
+    Outcome,
+    Recipient,
+    Refused,
+    Rejection,
+    Reply,
+    Transaction,
+    Verdict,
+)
+from postroad.message.model import Body
+from postroad.net import Clock
+from postroad.queue.books import Books
+from postroad.queue.deadlines import Deadlines
+from postroad.queue.endings import Endings
+from postroad.queue.entry import Why
+from postroad.queue.live import Live
+from postroad.queue.paths import Path, PathCount, Paths
+from postroad.queue.recovery import recover
+from postroad.queue.stored import encode, fill
+from postroad.queue.tell import Kinds, Teller
+
+STOPPING = Reply(421, "4.3.2 The server is stopping; try again soon")
+
+
+class Queue:
+    """Implements the Acceptor and Supply seams of message/. Construct it inside the running event loop.
+
+    memory_goal: octets of messages kept whole in memory. binding(message): the name of its sending identity.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        teller: Teller[Any],
+        kinds: Kinds,
+        *,
+        options: QueueOptions,
+        clock: Clock,
+        ids: IdSource,
+        rng: Random,
+        hostname: str,
+        memory_goal: int,
+        binding: Callable[[Message], str] = lambda message: "default",
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        origin = clock.wall() - self._loop.time()
+        paths = Paths()
+        self._books = Books(
+            journal,
+            teller,
+            kinds,
+            options,
+            ids,
+            rng,
+            hostname,
+            wall=clock.wall,
+            now=lambda: origin + self._loop.time(),
+            paths=paths,
+            live=Live(paths, memory_goal),
+        )
+        self._journal = journal
+        self._teller = teller
+        self._paths = paths
+        self._live = self._books.live
+        self._endings = Endings(self._books, self._keep, lambda: self._deadlines.delayed())
+        self._deadlines = Deadlines(self._books, self._endings, self._read_back)
+        self._choose_binding = binding
+        self._stopping = False
+        self.in_flight = 0
+        journal.on_moved = lambda number, old, new: self._live.moved(number, new)
+
+    def __len__(self) -> int:
+        """Live messages, in whatever state."""
+        return len(self._live)
+
+    def on_work(self, wake: Callable[[str, str], None]) -> None:
+        """wake(binding, domain) is called whenever a path has something to take."""
+        self._books.wake = wake
+
+    # --- Acceptor -----------------------------------------------------------------------------------------------------
+
+    def refusal(self) -> Reply | None:
+        if self._stopping:
+            return STOPPING
+        reason = self._journal.refusal()
+        if reason is not None:
+            return Reply(452, f"4.3.1 {reason}")
+        limit = self._books.options.max_queued
+        if limit and len(self._live) >= limit:
+            return Reply(452, "4.3.1 The queue is full; try again later")
+        return None
+
+    def accept(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+        refusal = self.refusal()
+        if refusal is not None:
+            done(Refused(refusal))
+        else:
+            self._keep(transaction, done)
+
+    def rejected(self, rejection: Rejection) -> None:
+        number = self._books.ids.next()
+        payload = self._teller.policy_rejection(rejection, number, self._books.wall())
+        self._journal.append_event(Event(number, self._books.kinds.POLICY_REJECTION, payload))
+
+    def _keep(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+        """Write it down; when that is durable, say so and put it in line."""
+        wall = self._books.wall()
+        shared = self._teller.shared(transaction, wall)
+        messages = []
+        events = []
+        for index, recipient in enumerate(transaction.recipients):
+            message = self._message(transaction, recipient, index, wall)
+            message.event = self._teller.common(shared, message.id, recipient)
+            message.binding = self._choose_binding(message)
+            payload = self._teller.injection(message.event, message.id, wall, message.binding)
+            events.append(Event(message.id, self._books.kinds.INJECTION, payload, flags=ACCEPTED, index=index))
+            messages.append(message)
+        ids = [message.id for message in messages]
+
+        def kept(place: int | JournalError) -> None:
+            if isinstance(place, JournalError):
+                done(Refused(Reply(452, f"4.3.1 {place}")))
+                return
+            woken = self._line_up(messages, place)
+            done(Accepted(ids))
+            for path in woken:
+                self._books.wake(path.binding, path.domain)
+
+        body = transaction.body
+        mail = Mail(ids, int(wall * 1000), encode(transaction, messages), body.trace, body.content)
+        self._journal.append_mail(mail, events, kept)
+
+    def _line_up(self, messages: list[Message], place: int) -> dict[Path, None]:
+        paths: dict[Path, None] = {}
+        for message in messages:
+            message.place = place
+            path = self._books.path(message)
+            self._live.enter(path, message, len(messages))
+            path.fresh.append(message.id)
+            if message.expires < path.expiry:
+                path.expiry = message.expires
+            paths[path] = None
+        return paths
+
+    def _message(self, transaction: Transaction, recipient: Recipient, index: int, wall: float) -> Message:
+        message = Message()
+        message.id = self._books.ids.next()
+        message.sender = transaction.sender
+        message.recipient = recipient.address
+        message.domain = recipient.domain
+        message.binding = ""
+        message.body = transaction.body
+        message.received = wall
+        message.expires = self._books.now() + self._books.options.message_expiration
+        message.attempts = 0
+        message.notify = recipient.notify
+        message.orcpt = recipient.orcpt
+        message.ret = transaction.ret
+        message.envid = transaction.envid
+        message.smtputf8 = transaction.smtputf8
+        message.method = transaction.method
+        message.connection = transaction.connection
+        message.context = transaction.context | recipient.context if recipient.context else transaction.context
+        message.place = 0
+        message.index = index
+        message.weight = 0
+        return message
+
+    # --- Supply -------------------------------------------------------------------------------------------------------
+
+    def waiting(self, binding: str, domain: str) -> int:
+        path = self._paths.get(binding, domain)
+        return 0 if path is None else path.active
+
+    def take(self, binding: str, domain: str) -> Message | None:
+        # What ends while the journal can't write would be known to memory alone, so nothing new is begun.
+        if self._journal.holding():
+            return None
+        path = self._paths.get(binding, domain)
+        if path is None:
+            return None
+        while (number := path.pop()) is not None:
+            message = self._live.take(number, path)
+            if message is not None:
+                self.in_flight += 1
+                return message
+        return None
+
+    async def load(self, message: Message) -> bool:
+        if await self._read_back(message):
+            return True
+        self.in_flight -= 1
+        self._endings.unreadable(message)
+        return False
+
+    async def _read_back(self, message: Message) -> bool:
+        while True:
+            place = message.place
+            try:
+                stored = await self._loop.run_in_executor(None, self._journal.read_mail, place)
+            except JournalError:
+                if message.place == place:
+                    return False
+                continue  # compaction moved it while we read
+            fill(message, stored.meta, message.index, Body(stored.content, stored.trace))
+            return True
+
+    def settle(self, message: Message, outcome: Outcome) -> None:
+        self.in_flight -= 1
+        if not outcome.counts:
+            self._hand_back(message)
+            return
+        message.attempts += 1
+        if outcome.verdict is Verdict.DELIVERED:
+            self._endings.delivered(message, outcome)
+        elif outcome.verdict is Verdict.DEFERRED:
+            self._endings.deferred(message, outcome)
+        else:
+            self._endings.failed(message, outcome)
+
+    def _hand_back(self, message: Message) -> None:
+        path = self._books.path(message)
+        if not message.weight:  # its body was loaded for this attempt and is not charged to the memory goal
+            self._live.rest(message, path, Why.HANDED_BACK, 0.0, 0)
+        (path.retries if message.attempts else path.fresh).appendleft(message.id)
+
+    # --- start, stop, look --------------------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Load what the journal held when it was opened; how many messages. New mail is served meanwhile."""
+        found = await recover(self._books, self._endings)
+        self._deadlines.delayed()
+        return found
+
+    def stop(self) -> None:
+        """Refuse new mail and let no more time pass. What deliver still has may be settled."""
+        self._stopping = True
+        self._deadlines.stop()
+
+    def summary(self) -> list[PathCount]:
+        """A snapshot of all paths, the fullest first."""
+        return self._paths.summary()

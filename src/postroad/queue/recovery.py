@@ -1,0 +1,65 @@
+"""Putting what the journal held at the start back in line."""
+
+from __future__ import annotations
+
+import asyncio
+
+from postroad.journal import LiveMail
+from postroad.queue.books import Books
+from postroad.queue.endings import Endings
+from postroad.queue.entry import Entry, State, Why
+from postroad.queue.paths import Path
+from postroad.queue.stored import decode_dues
+
+
+async def recover(books: Books, endings: Endings) -> int:
+    """Load all live messages, in slices, while new mail is served. Returns how many there were."""
+    found = 0
+    for mails in books.journal.recover():
+        woken: dict[Path, None] = {}
+        for mail in mails:
+            found += _line_up(mail, books, endings, woken)
+        for path in woken:
+            books.wake(path.binding, path.domain)
+        await asyncio.sleep(0)
+    books.ids.seen(books.journal.last_id)
+    for damage in books.journal.damage:
+        for index, number in enumerate(damage.ids):
+            endings.lost(number, index, damage.place)
+    return found
+
+
+def _line_up(mail: LiveMail, books: Books, endings: Endings, woken: dict[Path, None]) -> int:
+    try:
+        dues = decode_dues(mail.meta)
+        recipients = [(live, dues[live.index]) for live in mail.live]
+    except (ValueError, IndexError):
+        # The checksum is right but the envelope is not ours to read: say so rather than keep it for ever.
+        for live in mail.live:
+            endings.lost(live.message_id, live.index, mail.place)
+        return 0
+    now = books.now()
+    for live, due in recipients:
+        path = books.paths.open(due.binding, due.domain)
+        next_at = live.next_attempt_ms / 1000
+        delayed = live.attempts > 0 and next_at > now
+        entry = Entry(
+            mail.place,
+            live.index,
+            live.attempts,
+            path.number,
+            mail.received_ms // 1000,
+            int(due.expires),
+            int(next_at) if delayed else 0,
+            State.DELAYED if delayed else State.ACTIVE,
+            Why.RECOVERED,
+            0,
+        )
+        books.live.enter_packed(path, live.message_id, entry)
+        if delayed:
+            books.paths.delay(path, live.message_id, next_at)
+        else:
+            (path.retries if live.attempts else path.fresh).append(live.message_id)
+            path.expiry = min(path.expiry, due.expires)
+            woken[path] = None
+    return len(recipients)

@@ -1,0 +1,100 @@
+"""The envelope and contexts of a transaction as the journal keeps them: MessagePack arrays, what recovery needs first.
+
+Arrays, not maps: a field may be added at the end, and an older reader skips it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from postroad.message import Body, Context, Message, Notify, Ret, Transaction
+
+
+class _Recipient(msgspec.Struct, array_like=True):
+    domain: str
+    binding: str
+    expires: float
+    address: str
+    notify: int
+    orcpt: str
+    context: Context | None
+    event: bytes
+
+
+class _Transaction(msgspec.Struct, array_like=True):
+    recipients: list[_Recipient]
+    sender: str
+    ret: int
+    envid: str
+    smtputf8: bool
+    method: str
+    connection: Context
+    context: Context
+
+
+class Due(msgspec.Struct, array_like=True):
+    """What recovery wants to know of one recipient; the rest of the array is skipped undecoded."""
+
+    domain: str
+    binding: str
+    expires: float
+
+
+class _Dues(msgspec.Struct, array_like=True):
+    recipients: list[Due]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Transaction).decode
+_decode_dues = msgspec.msgpack.Decoder(_Dues).decode
+
+
+def encode(transaction: Transaction, messages: list[Message]) -> bytes:
+    """The `meta` of the journal's mail record. messages: one a recipient, in order."""
+    return _encode(
+        _Transaction(
+            [
+                _Recipient(m.domain, m.binding, m.expires, m.recipient, m.notify, m.orcpt, r.context, m.event)
+                for m, r in zip(messages, transaction.recipients, strict=True)
+            ],
+            transaction.sender,
+            transaction.ret,
+            transaction.envid,
+            transaction.smtputf8,
+            transaction.method,
+            transaction.connection,
+            transaction.context,
+        )
+    )
+
+
+def decode_dues(meta: bytes) -> list[Due]:
+    """Raises msgspec.DecodeError when the bytes are not ours."""
+    return _decode_dues(meta).recipients
+
+
+def common_event(meta: bytes, index: int) -> tuple[bytes, float]:
+    """(members common to the message's events, expires): what a lost injection event is made from again."""
+    stored = _decode(meta).recipients[index]
+    return stored.event, stored.expires
+
+
+def fill(message: Message, meta: bytes, index: int, body: Body) -> None:
+    """Give a message that was packed its envelope, contexts and body back."""
+    stored = _decode(meta)
+    recipient = stored.recipients[index]
+    message.sender = stored.sender
+    message.recipient = recipient.address
+    message.domain = recipient.domain
+    message.binding = recipient.binding
+    message.expires = recipient.expires
+    message.notify = Notify(recipient.notify)
+    message.orcpt = recipient.orcpt
+    message.ret = Ret(stored.ret)
+    message.envid = stored.envid
+    message.smtputf8 = stored.smtputf8
+    message.method = stored.method
+    message.connection = stored.connection
+    message.context = stored.context | recipient.context if recipient.context else stored.context
+    message.event = recipient.event
+    message.body = body
