@@ -1,0 +1,50 @@
+"""The command tree, and what all commands share: where the configuration is found, how errors are told."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from postroad.cli.config import config_app, init
+from postroad.cli.events import app as events_app
+from postroad.cli.journal import app as journal_app
+from postroad.cli.journal import audit
+from postroad.cli.queue import queue
+from postroad.cli.send import send
+from postroad.cli.serve import serve
+from postroad.lab.command import app as lab_app
+
+app = typer.Typer(
+    name="postroad",
+    help="A high-volume e-mail platform: inject, queue, deliver, tell.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(init)
+app.command()(serve)
+app.add_typer(config_app, name="config")
+app.command()(queue)
+app.command()(send)
+app.add_typer(events_app, name="events")
+app.add_typer(journal_app, name="journal")
+app.command()(audit)
+app.add_typer(lab_app, name="lab")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from postroad import __version__
+
+    typer.echo(__version__)
+
+
+def main() -> None:
+    try:
+        app()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; a traceback would only hide what it saw.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,152 @@
+"""One engine: a complete MTA for its share of destinations (design section 3). Here the rooms are introduced to each
+other; what each does is its own affair."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from postroad.api import HttpServer
+from postroad.config.schema import Config
+from postroad.deliver import Deliverer, DeliveryStats
+from postroad.events import EventEncoder, Kind
+from postroad.inject import SmtpListener
+from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
+from postroad.journal import Event as JournalEvent
+from postroad.message import IdSource
+from postroad.net import Clock, Resolver
+from postroad.queue import PathCount, Queue
+from postroad.queue.stored import common_event
+
+
+class EngineStats(NamedTuple):
+    """A snapshot. recovered: messages found at the start, None while they are still being loaded."""
+
+    live: int
+    in_flight: int
+    recovered: int | None
+    refusal: str | None
+    sessions: int
+    delivery: DeliveryStats
+    journal: JournalStats
+
+
+class Engine:
+    """data_dir: absolute. disk, committer: None for the real ones. Construct it inside the running event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        data_dir: Path,
+        *,
+        clock: Clock,
+        resolver: Resolver,
+        rng: Random,
+        disk: Disk | None = None,
+        committer: Committer | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        self.config = config
+        self._reuse_port = reuse_port
+        self._recovery: asyncio.Task[None] | None = None
+        self._recovered: int | None = None
+        encoder = EventEncoder()
+
+        def injection(message_id: int, index: int, mail: LiveMail) -> JournalEvent:
+            """The event that a crash took, made again as it was."""
+            common, binding = common_event(mail.meta, index)
+            payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding)
+            return JournalEvent(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
+
+        self.journal = Journal.open(
+            data_dir / "journal",
+            config.journal,
+            durability=config.server.durability,
+            clock=clock,
+            injection=injection,
+            disk=disk,
+            committer=committer,
+            rng=rng,
+        )
+        ids = IdSource(clock.wall, last=self.journal.last_id)
+        hostname = config.server.hostname
+        self.queue = Queue(
+            self.journal,
+            encoder,
+            Kind,
+            options=config.queue,
+            clock=clock,
+            ids=ids,
+            rng=rng,
+            hostname=hostname,
+            memory_goal=config.server.memory_goal,
+        )
+        self.deliverer = Deliverer(self.queue, resolver, config.delivery, hostname=hostname, rng=rng)
+        self.queue.on_work(self.deliverer.wake)
+        self.listeners = [
+            SmtpListener(options, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, reuse_port=reuse_port)
+            for options in config.listener
+        ]
+        self.http = (
+            HttpServer(config.http, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, random=rng)
+            if config.http.address
+            else None
+        )
+
+    async def start(self) -> None:
+        """Take new mail at once; what the journal held is loaded meanwhile."""
+        self._recovery = asyncio.get_running_loop().create_task(self._recover())
+        try:
+            for listener in self.listeners:
+                await listener.start()
+            if self.http is not None:
+                await self.http.start(reuse_port=self._reuse_port)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _recover(self) -> None:
+        self._recovered = await self.queue.recover()
+
+    async def recovered(self) -> int:
+        """Wait until the journal's messages are loaded; how many there were."""
+        assert self._recovery is not None
+        await asyncio.shield(self._recovery)
+        assert self._recovered is not None
+        return self._recovered
+
+    async def stop(self) -> None:
+        """Let open sessions and requests finish, then what is on the wire, then write the rest down."""
+        drain = self.config.server.drain_time
+        doors = [listener.drain(drain) for listener in self.listeners]
+        if self.http is not None:
+            self.http.stop_accepting()
+        await asyncio.gather(*doors)
+        if self.http is not None:
+            await self.http.drain(drain)
+        self.queue.stop()
+        await self.deliverer.stop(drain)
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+        await asyncio.gather(*(listener.close() for listener in self.listeners))
+        if self.http is not None:
+            await self.http.close()
+        await self.journal.close()
+
+    def paths(self) -> list[PathCount]:
+        return self.queue.summary()
+
+    def stats(self) -> EngineStats:
+        refusal = self.queue.refusal()
+        return EngineStats(
+            live=len(self.queue),
+            in_flight=self.queue.in_flight,
+            recovered=self._recovered,
+            refusal=None if refusal is None else str(refusal),
+            sessions=sum(listener.sessions for listener in self.listeners),
+            delivery=self.deliverer.stats(),
+            journal=self.journal.stats(),
+        )

@@ -1,0 +1,97 @@
+"""`postroad serve`: one process with one engine, from a configuration file to the last commit."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from random import SystemRandom
+
+import structlog
+
+from postroad import __version__
+from postroad.config import Generation
+from postroad.journal import JournalError
+from postroad.net import DnsResolver, SystemClock
+from postroad.serve.control import ControlServer
+from postroad.serve.engine import Engine
+
+log = structlog.get_logger()
+
+# The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
+_SWITCH_INTERVAL = 0.0005
+
+
+class StartError(Exception):
+    """The server could not start. The message is fit for the user."""
+
+
+def run(generation: Generation, *, use_uvloop: bool = True) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    _configure_log()
+    factory = None
+    if use_uvloop:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(generation))
+
+
+async def serve(generation: Generation) -> None:
+    config = generation.config
+    data_dir = generation.data_dir
+    rng = SystemRandom()
+    resolver = DnsResolver(config.dns, rng=rng, ipv6=config.delivery.use_ipv6)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        engine = Engine(config, data_dir, clock=SystemClock(), resolver=resolver, rng=rng)
+    except (OSError, JournalError) as error:
+        raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
+    engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
+    control = ControlServer(data_dir, {"status": engine.stats, "queues": engine.paths})
+    try:
+        await engine.start()
+    except (OSError, ValueError) as error:
+        raise StartError(f"a listener can't be opened: {error}") from error
+    await control.start()
+    for warning in generation.warnings:
+        log.warning("config", problem=str(warning))
+    log.info(
+        "serving",
+        version=__version__,
+        smtp=[f"{host}:{port}" for listener in engine.listeners for host, port in listener.addresses],
+        http=engine.http.address if engine.http is not None else None,
+        durability=config.server.durability,
+        data_dir=str(data_dir),
+    )
+    recovery = asyncio.create_task(_tell_recovery(engine))
+    await stop.wait()
+    log.info("stopping", live=engine.stats().live)
+    recovery.cancel()
+    await control.close()
+    await engine.stop()
+    await resolver.close()
+    log.info("stopped")
+
+
+async def _tell_recovery(engine: Engine) -> None:
+    log.info("recovered", messages=await engine.recovered(), damage=len(engine.journal.damage))
+
+
+def _configure_log() -> None:
+    """One line an event on stderr: for people at a terminal, JSON elsewhere."""
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
