@@ -73,10 +73,10 @@ def decode_dues(meta: bytes) -> list[Due]:
     return _decode_dues(meta).recipients
 
 
-def common_event(meta: bytes, index: int) -> tuple[bytes, float]:
-    """(members common to the message's events, expires): what a lost injection event is made from again."""
-    stored = _decode(meta).recipients[index]
-    return stored.event, stored.expires
+def common_event(meta: bytes, index: int) -> tuple[bytes, str]:
+    """(members common to the message's events, binding): what a lost injection event is made from again."""
+    recipient = _decode(meta).recipients[index]
+    return recipient.event, recipient.binding
 
 
 def fill(message: Message, meta: bytes, index: int, body: Body) -> None:
