@@ -1,0 +1,136 @@
+"""Whether a world came out right: nothing acknowledged is lost or changed, nothing comes twice without cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from postroad.lab.sim.receiver import Arrival
+from postroad.lab.sim.sender import Fate, Submission
+
+
+class End(Enum):
+    """What the engine says became of a recipient's message."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    QUEUED = "queued"
+
+
+@dataclass
+class Verdict:
+    """findings: one sentence each, empty when all is well. duplicates: those with a good cause."""
+
+    findings: list[str] = field(default_factory=list)
+    delivered: int = 0
+    failed: int = 0
+    queued: int = 0
+    duplicates: int = 0
+
+
+def judge(
+    submissions: Iterable[Submission],
+    arrivals: Iterable[Arrival],
+    ends: Mapping[str, End],
+    crashes: Iterable[float],
+    *,
+    window: float = 1.0,
+) -> Verdict:
+    """ends: recipient address to its end, for every recipient the engine ever accepted. crashes: loop times.
+
+    window: seconds between the moment the engine reads a final reply and the moment its record of that can be trusted
+    to survive a crash. A copy too many is excused only when the reply to the one before was never read, or a crash
+    fell into its window.
+    """
+    verdict = Verdict()
+    by_recipient: dict[str, list[Arrival]] = {}
+    for arrival in arrivals:
+        for recipient in arrival.recipients:
+            by_recipient.setdefault(recipient, []).append(arrival)
+    crash_times = sorted(crashes)
+    failures: list[tuple[str, str]] = []
+    known: set[str] = set()
+    for submission in submissions:
+        for recipient, fate in submission.fates.items():
+            known.add(recipient)
+            came = by_recipient.get(recipient, [])
+            end = ends.get(recipient)
+            _judge_one(verdict, submission, recipient, fate, came, end)
+            verdict.duplicates += _copies(verdict, recipient, came, crash_times, window)
+            if end is End.FAILED and submission.letter.sender:
+                failures.append((submission.letter.sender, recipient))
+    _judge_bounces(verdict, failures, by_recipient, ends, known)
+    return verdict
+
+
+def _judge_one(
+    verdict: Verdict, submission: Submission, recipient: str, fate: Fate, came: list[Arrival], end: End | None
+) -> None:
+    say = verdict.findings.append
+    accepted = [arrival for arrival in came if arrival.accepted]
+    if fate is Fate.NEVER:
+        if came:
+            say(f"{recipient}: delivered, though the client was never told so nor sent it to the end")
+        if end is not None:
+            say(f"{recipient}: {end.value}, though the client was never told so nor sent it to the end")
+        return
+    if fate is Fate.KEPT and end is None:
+        say(f"{recipient}: acknowledged, and the engine knows nothing of it: lost")
+    if end is End.DELIVERED:
+        verdict.delivered += 1
+        if not accepted:
+            say(f"{recipient}: said to be delivered, and the far end never accepted it")
+    elif end is End.FAILED:
+        verdict.failed += 1
+        if any(arrival.answered is not None for arrival in accepted):
+            say(f"{recipient}: said to have failed, but the far end accepted it and said so")
+    elif end is End.QUEUED:
+        verdict.queued += 1
+    elif came:
+        say(f"{recipient}: delivered, and the engine knows nothing of it")
+    for arrival in came:
+        if not arrival.content.endswith(submission.letter.content):
+            say(f"{recipient}: arrived changed")
+        elif not _only_trace(arrival.content[: -len(submission.letter.content)]):
+            say(f"{recipient}: something else than trace fields was put in front")
+        if arrival.sender != submission.letter.sender:
+            say(f"{recipient}: arrived from <{arrival.sender}>, was sent by <{submission.letter.sender}>")
+
+
+def _only_trace(head: bytes) -> bool:
+    lines = head.split(b"\r\n")
+    if lines.pop() != b"":
+        return False
+    return all(line.startswith((b"Received: ", b"\t", b" ", b"Return-Path: ")) for line in lines)
+
+
+def _copies(verdict: Verdict, recipient: str, came: list[Arrival], crashes: list[float], window: float) -> int:
+    accepted = [arrival for arrival in came if arrival.accepted]
+    for arrival in accepted[:-1]:
+        answered = arrival.answered
+        if answered is not None and not any(answered <= crash <= answered + window for crash in crashes):
+            verdict.findings.append(
+                f"{recipient}: sent once more, though the reply at {answered:.3f} was read and no crash came"
+            )
+    return max(0, len(accepted) - 1)
+
+
+def _judge_bounces(
+    verdict: Verdict,
+    failures: list[tuple[str, str]],
+    by_recipient: Mapping[str, list[Arrival]],
+    ends: Mapping[str, End],
+    known: set[str],
+) -> None:
+    """Every failure is reported to its sender, and nothing else is made up."""
+    for sender, recipient in failures:
+        reports = [a for a in by_recipient.get(sender, []) if a.accepted and recipient.encode() in a.content]
+        if not reports and ends.get(sender) not in (End.QUEUED, End.FAILED):
+            verdict.findings.append(f"{recipient}: failed, and its sender <{sender}> was never told")
+    senders = {sender for sender, _ in failures}
+    for address, came in by_recipient.items():
+        if address not in known and address not in senders:
+            verdict.findings.append(f"{address}: got mail that nobody sent")
+        if address in senders and any(arrival.sender for arrival in came):
+            verdict.findings.append(f"{address}: got a bounce that isn't from the null sender")
