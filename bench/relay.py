@@ -1,0 +1,208 @@
+"""Relay: smtp-source -> server -> smtp-sink, in alternating rounds of raw, Postroad and tuned Postfix.
+
+    python -m bench.relay                       the table of docs/performance.md
+    python -m bench.relay --sizes 10240 --rounds 5 --no-postfix
+    python -m bench.relay --million             memory and recovery with 1,000,000 messages queued
+
+Raw (smtp-source straight to smtp-sink) is the limit of the load tools on this machine in the same run. Ratios between
+rows of one run mean something; rates of different machines or days don't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.machine import BenchError, Count, cpu_seconds, free_port, program, running
+from bench.peers import DURABILITY, postfix, postroad
+
+SESSIONS = 30
+SIZES = (2048, 10240, 102400)
+MESSAGES = {"raw": 12, "postroad": 8, "postfix": 1}  # seconds' worth, by a guess of each one's rate at 10 KB
+_STALL = 20.0  # seconds without a delivery that end a run
+
+
+class Result(NamedTuple):
+    """rate_in: accepted a second. rate: delivered a second, from the first in to the last out. CPU in ms a message."""
+
+    peer: str
+    size: int
+    kept: bool
+    messages: int
+    rate_in: float
+    rate: float
+    cpu: float
+    source_cpu: float
+    sink_cpu: float
+
+
+@contextlib.contextmanager
+def sink(folder: Path) -> Iterator[tuple[int, int, Count]]:
+    port = free_port()
+    log = folder / f"sink-{port}.log"
+    with (
+        log.open("wb") as out,
+        running([program("smtp-sink"), "-u", "nobody", "-c", f"127.0.0.1:{port}", "1000"], port, stdout=out) as process,
+    ):
+        yield port, process.pid, Count(log)
+
+
+def drive(
+    peer: str, port: int, pid: int | None, sink_pid: int, count: Count, size: int, messages: int, *, kept: bool
+) -> Result:
+    command = [program("smtp-source"), *(["-d"] if kept else []), "-N", "-s", str(SESSIONS), "-m", str(messages)]
+    command += ["-l", str(size), "-f", "sender@src.example", "-t", "rcpt@dst.example", f"127.0.0.1:{port}"]
+    before, server, receiver = count.read(), cpu_seconds(pid) if pid else 0.0, cpu_seconds(sink_pid)
+    begin = time.monotonic()
+    source = subprocess.Popen(command)
+    accepted = 0.0
+    last, moved = before, begin
+    while (delivered := count.read()) - before < messages:
+        now = time.monotonic()
+        if not accepted and source.poll() is not None:
+            accepted = now
+            if source.returncode:
+                raise BenchError(f"smtp-source ended with {source.returncode} against {peer}")
+        if delivered != last:
+            last, moved = delivered, now
+        elif now - moved > _STALL:
+            raise BenchError(f"{peer}: {delivered - before} of {messages} delivered, then nothing for {_STALL} s")
+        time.sleep(0.01)
+    end = time.monotonic()
+    _, status, usage = _reap(source)
+    if status:
+        raise BenchError(f"smtp-source ended with {status} against {peer}")
+    time.sleep(0.7)  # what a server does after the last delivery is part of its cost
+    return Result(
+        peer,
+        size,
+        kept,
+        messages,
+        messages / ((accepted or end) - begin),
+        messages / (end - begin),
+        ((cpu_seconds(pid) if pid else 0.0) - server) * 1000 / messages,
+        usage * 1000 / messages,
+        (cpu_seconds(sink_pid) - receiver) * 1000 / messages,
+    )
+
+
+def _reap(source: subprocess.Popen[bytes]) -> tuple[int, int, float]:
+    """(pid, exit code, CPU seconds). The usage of children is a running total, so its growth is this child's."""
+    source.wait()
+    import resource
+
+    total = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = total.ru_utime + total.ru_stime
+    grown, _reap.seen = used - getattr(_reap, "seen", 0.0), used  # type: ignore[attr-defined]
+    return source.pid, source.returncode, grown
+
+
+def amount(peer: str, size: int, seconds: float) -> int:
+    """How many messages keep this peer busy for about so many seconds (rates seen on two cores)."""
+    rates = {"raw": (20_000, 11_000, 2_200), "postroad": (5_500, 4_500, 1_200), "postfix": (700, 700, 430)}[peer]
+    rate = rates[0] if size <= 4096 else rates[1] if size <= 32768 else rates[2]
+    return max(int(rate * seconds), 2 * SESSIONS)
+
+
+def run_round(folder: Path, size: int, *, kept: bool, peers: list[str], seconds: float) -> list[Result]:
+    results = []
+    for peer in peers:
+        messages = amount(peer, size, seconds)
+        with sink(folder) as (sink_port, sink_pid, count):
+            if peer == "raw":
+                results.append(drive(peer, sink_port, None, sink_pid, count, size, messages, kept=kept))
+                continue
+            if peer == "postroad":
+                server = postroad(Path(tempfile.mkdtemp(dir=folder)), sink_port)
+            else:
+                server = postfix(sink_port)
+            with server as (port, pid):
+                drive(peer, port, pid, sink_pid, count, size, messages // 10, kept=kept)  # warm
+                results.append(drive(peer, port, pid, sink_pid, count, size, messages, kept=kept))
+    return results
+
+
+def table(results: list[Result]) -> list[str]:
+    lines = [
+        "| size | sessions | peer | accepted/s | delivered/s (min-max) | % of raw | x Postfix | CPU ms/msg (min-max) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[int, bool], dict[str, list[Result]]] = {}
+    for result in results:
+        groups.setdefault((result.size, result.kept), {}).setdefault(result.peer, []).append(result)
+    for (size, kept), peers in groups.items():
+        middle = {peer: statistics.median(r.rate for r in runs) for peer, runs in peers.items()}
+        for peer, runs in peers.items():
+            rates, cpus = [r.rate for r in runs], [r.cpu for r in runs]
+            if peer == "raw":
+                cpus = [r.source_cpu + r.sink_cpu for r in runs]
+            times = f"{middle[peer] / middle['postfix']:.1f}" if "postfix" in middle else "-"
+            lines.append(
+                f"| {size // 1024} KB | {'kept' if kept else 'new each'} | {peer} "
+                f"| {statistics.median(r.rate_in for r in runs):,.0f} "
+                f"| {middle[peer]:,.0f} ({min(rates):,.0f}-{max(rates):,.0f}) "
+                f"| {100 * middle[peer] / middle['raw']:.0f} | {times} "
+                f"| {statistics.median(cpus):.3f} ({min(cpus):.3f}-{max(cpus):.3f}) |"
+            )
+    return lines
+
+
+def about() -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit.stdout.strip() or 'unknown'}, "
+        f"CPython {platform.python_version()}, durability `{DURABILITY}`, events on, {SESSIONS} sessions in"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="octets, comma-separated")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="about how long each measurement runs")
+    parser.add_argument("--new", action="store_true", help="also 10 KB with a new session for each message")
+    parser.add_argument("--no-postfix", action="store_true")
+    parser.add_argument("--million", action="store_true", help="memory and recovery with many messages queued")
+    parser.add_argument("--queued", type=int, default=1_000_000, help="how many, with --million")
+    parser.add_argument("--json", type=Path, help="append every single result to this file, a JSON line each")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="postroad-bench-", dir="/var/tmp") as name:
+        folder = Path(name)
+        if arguments.million:
+            from bench.million import million
+
+            print("\n".join([about(), "", *million(folder, arguments.queued)]))
+            return
+        peers = ["raw", "postroad"] + ([] if arguments.no_postfix else ["postfix"])
+        cases = [(int(size), True) for size in arguments.sizes.split(",")]
+        if arguments.new:
+            cases.append((10240, False))
+        results: list[Result] = []
+        for number in range(arguments.rounds):
+            for size, kept in cases:
+                found = run_round(folder, size, kept=kept, peers=peers, seconds=arguments.seconds)
+                results += found
+                for result in found:
+                    print(f"round {number + 1}: {result}", file=sys.stderr)
+        if arguments.json:
+            with arguments.json.open("a") as file:
+                file.writelines(json.dumps(result._asdict()) + "\n" for result in results)
+        print("\n".join([about(), "", *table(results)]))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BenchError as error:
+        sys.exit(f"bench: {error}")
