@@ -1,1 +1,5 @@
 """Ground: keys and mail authentication."""
+
+from postroad.auth.keys import ApiKeys, AuthFailure, Key, new_key
+
+__all__ = ["ApiKeys", "AuthFailure", "Key", "new_key"]

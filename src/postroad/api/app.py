@@ -1,0 +1,105 @@
+"""The HTTP application: routes, keys, and the API's own words for everything that goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+
+from postroad.api.envelope import JSON, failed, reply
+from postroad.api.openapi import document
+from postroad.api.transmissions import Injection
+from postroad.auth import ApiKeys, AuthFailure
+from postroad.inject.http import Code, Failure
+
+_BASES = ("/api/v1", "/api/labs")  # labs: an alias that old clients use (api.md 1.1)
+_log = structlog.get_logger("postroad.api")
+_BY_STATUS = {404: Code.INVALID_URI, 405: Code.INVALID_METHOD, 413: Code.TOO_LARGE, 415: Code.UNSUPPORTED_TYPE}
+
+
+def make_app(injection: Injection, keys: Callable[[], ApiKeys], accepting: Callable[[], bool]) -> Litestar:
+    """The ASGI application. keys: the valid ones, asked for at each request; accepting: false once we are stopping."""
+
+    def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        result = keys().authenticate(_authorization(connection.scope["headers"]), _peer(connection.scope))
+        if result is AuthFailure.UNAUTHORIZED:
+            raise Failure(Code.UNAUTHORIZED)
+        if result is AuthFailure.FORBIDDEN:
+            raise Failure(Code.FORBIDDEN, "the key may not be used from this address")
+
+    @post([f"{base}/transmissions" for base in _BASES], status_code=200, guards=[require_key])
+    async def create_transmission(request: Request[Any, Any, Any]) -> Response[bytes]:
+        _check_subaccount(request.headers.get("x-msys-subaccount"))
+        connection = {"remote_addr": _peer(request.scope)}
+        return reply(await injection.create(request.receive, request.headers, request.query_params, connection))
+
+    @get("/health", media_type=MediaType.JSON)
+    async def health() -> Response[bytes]:
+        return reply({"results": {"status": "ok"}})
+
+    @get("/ready", media_type=MediaType.JSON)
+    async def ready() -> Response[bytes]:
+        refusal = injection.acceptor.refusal()
+        if accepting() and refusal is None:
+            return reply({"results": {"status": "ready"}})
+        raise Failure(Code.RESOURCES_UNAVAILABLE, "stopping" if refusal is None else str(refusal))
+
+    described = document()
+
+    @get("/api/v1/openapi.json", media_type=MediaType.JSON)
+    async def openapi() -> Response[bytes]:
+        return Response(described, media_type=JSON)
+
+    return Litestar(
+        [create_transmission, health, ready, openapi],
+        exception_handlers={Failure: _told, HTTPException: _framework, Exception: _unforeseen},
+        openapi_config=None,
+        logging_config=None,  # logging belongs to the process, not to a library
+        request_max_body_size=None,  # BodyReader bounds it
+        debug=False,
+    )
+
+
+def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    return next((value for name, value in headers if name == b"authorization"), None)
+
+
+def _peer(scope: Mapping[str, Any]) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _check_subaccount(value: str | None) -> None:
+    if value is None or value.strip() == "0":
+        return
+    if not (value.strip().isascii() and value.strip().isdecimal()):
+        raise Failure(Code.INVALID_PARAMS, "X-MSYS-SUBACCOUNT must be a whole number")
+    raise Failure(Code.INVALID_PARAMS, "subaccounts are not available in this version")
+
+
+def _told(_: Request[Any, Any, Any], failure: Failure) -> Response[bytes]:
+    return failed(failure)
+
+
+def _framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What Litestar itself refuses."""
+    if error.status_code >= 500:
+        return _unforeseen(request, error)
+    code = _BY_STATUS.get(error.status_code, Code.BAD_REQUEST)
+    descriptions = {
+        Code.INVALID_URI: f"there is nothing at {request.scope['path'][:200]}",
+        Code.INVALID_METHOD: f"{request.method} is not possible here",
+    }
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    return failed(Failure(code, descriptions.get(code, error.detail[:200]), headers=headers))
+
+
+def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A fault of ours: the log gets the details, the client gets none."""
+    _log.error("request failed", method=request.method, path=request.scope["path"], exc_info=error)
+    return failed(Failure(Code.SERVER_FAULT))

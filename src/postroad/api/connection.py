@@ -1,0 +1,163 @@
+"""uvicorn's HTTP/1.1 protocol with bounds against hostile clients, and errors in the API's own shape."""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from functools import lru_cache
+from typing import NoReturn, cast
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from postroad.api.envelope import plain_failure
+from postroad.inject.http import Code
+from postroad.net import Clock
+
+MAX_URI = 4096  # octets, api.md 1.1
+MAX_HEAD = 65_536  # octets of header fields and trailers of one request
+
+
+class Shared(ServerState):
+    """What the connections of a server share. max_discard: octets of a body read after its request was answered."""
+
+    def __init__(self, clock: Clock, *, max_connections: int, idle_time: float, max_discard: int) -> None:
+        self._clock = clock
+        super().__init__()
+        self.max_connections = max_connections
+        self.idle_time = idle_time
+        self.max_discard = max_discard
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        # uvicorn keeps these in a list that a timer renews; asked for at each reply, they need no timer.
+        return _date_header(int(self._clock.wall()))
+
+    @default_headers.setter
+    def default_headers(self, _: list[tuple[bytes, bytes]]) -> None:
+        """uvicorn sets an empty list at the start."""
+
+
+@lru_cache(maxsize=2)
+def _date_header(second: int) -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(second, usegmt=True).encode())]
+
+
+class Connection(HttpToolsProtocol):
+    """One client connection."""
+
+    def __init__(self, config: uvicorn.Config, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(config, shared, {}, loop)
+        self._shared = shared
+        self._last = loop.time()
+        self._began: float | None = None  # when the head under way began
+        self._head = 0  # octets of fields of this request
+        self._unparsed = 0  # octets since the parser last made something of them
+        self._discarded = 0
+        self._refusal: tuple[Code, str] | None = None
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._shared.empty.clear()
+        if len(self.connections) > self._shared.max_connections:
+            self._refuse(Code.RESOURCES_UNAVAILABLE, "too many connections")
+            return
+        self._watch = self.loop.call_later(self._shared.idle_time, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        if not self.connections:
+            self._shared.empty.set()
+
+    def _look(self) -> None:
+        """Close the connection when the client owes us something for too long; look again when it may do so next.
+
+        One timer a connection, never moved while requests come in.
+        """
+        now = self.loop.time()
+        working = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        since = now if working else self._last
+        if self._began is not None:
+            since = min(since, self._began)
+        if now - since >= self._shared.idle_time:
+            self.transport.close()
+            return
+        self._watch = self.loop.call_at(since + self._shared.idle_time, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self.transport.is_closing():
+            return
+        self._last = self.loop.time()
+        self._unparsed += len(data)
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(*(self._refusal or (Code.BAD_REQUEST, "this is not a valid HTTP request")))
+        else:
+            if self._unparsed > MAX_HEAD:
+                self._refuse(Code.BAD_REQUEST, "the request's head is too large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._began = self._last
+        self._head = self._unparsed = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._unparsed = 0
+        if len(self.url) > MAX_URI:
+            self._stop(Code.URI_TOO_LONG, f"it is longer than {MAX_URI} octets")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._unparsed = 0
+        self._head += len(name) + len(value) + 4
+        if self._head > MAX_HEAD:
+            self._stop(Code.BAD_REQUEST, "the request's head is too large")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._began = None
+        self._unparsed = self._discarded = 0
+        if self.parser.should_upgrade():
+            # What follows would be in the protocol asked for, not in HTTP/1.1.
+            self._stop(Code.BAD_REQUEST, "protocol upgrades and CONNECT are not supported")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        if self.cycle.response_complete:
+            # Most clients send all before they look for a reply, so the rest is read; but not without end.
+            self._discarded += len(body)
+            if self._discarded > self._shared.max_discard:
+                self.transport.close()
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unparsed = 0
+        super().on_message_complete()
+
+    def _stop(self, code: Code, description: str) -> NoReturn:
+        """Inside a callback of the parser: end parsing."""
+        self._refusal = (code, description)
+        raise ValueError(description)
+
+    def _refuse(self, code: Code, description: str) -> None:
+        """Answer outside the application, and close."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # A reply is under way: ours would break into it, or be taken for the answer to another request.
+            self.transport.close()
+            return
+        body = plain_failure(code, description)
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[code.status] + head + body)
+        self.transport.close()

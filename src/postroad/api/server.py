@@ -1,0 +1,122 @@
+"""The HTTP server: a listening socket on the running event loop, uvicorn's protocol, our application."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import uvicorn
+
+from postroad.api.app import make_app
+from postroad.api.body import Budget
+from postroad.api.connection import Connection, Shared
+from postroad.api.transmissions import Injection
+from postroad.auth import ApiKeys
+from postroad.config.schema import HttpOptions
+from postroad.inject.http import Setting
+from postroad.message import Acceptor, IdSource
+from postroad.net import Clock
+
+_BACKLOG = 2048
+
+
+class HttpServer:
+    """HTTP injection of one engine. Start it, then: stop_accepting, drain, close.
+
+    rng makes MIME boundaries: SystemRandom in production, so that nobody can foresee one; a seeded Random in the
+    simulation. keys may be replaced at any time.
+    """
+
+    def __init__(
+        self,
+        options: HttpOptions,
+        *,
+        hostname: str,
+        acceptor: Acceptor,
+        clock: Clock,
+        ids: IdSource,
+        rng: random.Random,
+    ) -> None:
+        self.keys = ApiKeys(options.keys)
+        self._options = options
+        self._accepting = True
+        self._server: asyncio.Server | None = None
+        setting = Setting(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content)
+        injection = Injection(acceptor, clock, setting, options.max_body, Budget(options.max_in_flight))
+        app = make_app(injection, lambda: self.keys, lambda: self._accepting)
+        # Nothing of uvicorn's process management is used: no signals, no logging set-up, no timers of its own.
+        self._config = uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=max(1, round(options.idle_time)),
+        )
+        self._shared = Shared(
+            clock,
+            max_connections=options.max_connections,
+            idle_time=options.idle_time,
+            max_discard=4 * options.max_body,
+        )
+
+    async def start(self, *, reuse_port: bool = False) -> None:
+        """Listen. Raises OSError when the address can't be had, ValueError when it is none."""
+        host, port = _split(self._options.address)
+        loop = asyncio.get_running_loop()
+        self._config.load()
+
+        def connect() -> Connection:
+            return Connection(self._config, self._shared, loop)
+
+        if reuse_port:
+            self._server = await loop.create_server(connect, host, port, backlog=_BACKLOG, reuse_port=True)
+        else:
+            self._server = await loop.create_server(connect, host, port, backlog=_BACKLOG)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT that we listen on."""
+        if self._server is None or not self._server.sockets:
+            raise RuntimeError("the server does not listen")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket. Open connections are served on."""
+        self._accepting = False
+        if self._server is not None:
+            self._server.close()
+
+    async def drain(self, timeout: float) -> bool:
+        """Close idle connections and let the others finish their request. False: some were left after `timeout` s."""
+        for connection in list(self._shared.connections):
+            connection.shutdown()
+        gone = asyncio.gather(self._shared.empty.wait(), *self._shared.tasks, return_exceptions=True)
+        try:
+            await asyncio.wait_for(gone, timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Cut all that is left."""
+        self.stop_accepting()
+        for connection in list(self._shared.connections):
+            connection.transport.abort()
+        for task in list(self._shared.tasks):
+            task.cancel()
+        await asyncio.gather(*self._shared.tasks, return_exceptions=True)
+
+
+def _split(address: str) -> tuple[str, int]:
+    """HOST:PORT or [IPv6]:PORT."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"http.address {address!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
