@@ -81,7 +81,7 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     ] = field(default_factory=list)
     peers: Annotated[list[PeerOptions], Meta(description="Options by client network.")] = field(default_factory=list)
     banner: Annotated[str, Meta(description="Text after the 220 and our host name.")] = "ESMTP Postroad"
-    backlog: int = 500
+    backlog: Annotated[int, Meta(ge=1, description="Connections the system holds until we take them.")] = 500
     max_sessions: Annotated[
         int, Meta(ge=1, description="Sessions open at once on this listener; more get 421 4.4.5.")
     ] = 10_000
@@ -126,7 +126,7 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
 class ApiKey(Section, frozen=True, kw_only=True):
     """A key for the HTTP API. Only its hash is kept."""
 
-    label: str
+    label: Annotated[str, Meta(description="Name of the key, for people.")]
     sha256: Annotated[
         str,
         Meta(
@@ -145,6 +145,15 @@ class HttpOptions(Section, frozen=True, kw_only=True):
     address: Annotated[str, Meta(description='HOST:PORT; "" turns HTTP off.')] = "127.0.0.1:8025"
     max_body: Annotated[Size, Meta(description="Largest request body, after decompression.")] = Size(50 << 20)
     max_content: Annotated[Size, Meta(description="Largest message built from a transmission.")] = Size(20 << 20)
+    max_in_flight: Annotated[
+        Size, Meta(description="Bytes of request bodies held in memory at once; requests above it get 429.")
+    ] = Size(256 << 20)
+    max_connections: Annotated[int, Meta(ge=1, description="Connections open at once; more are closed with 503.")] = (
+        10_000
+    )
+    idle_time: Annotated[
+        Duration, Meta(description="Silence before a connection is closed, and the longest a request's head may take.")
+    ] = Duration(75)
     keys: Annotated[list[ApiKey], Meta(description="API keys.")] = field(default_factory=list)
 
 
@@ -186,23 +195,23 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
         int, Meta(ge=0, description="Messages of one connection; then QUIT. 0: no limit.")
     ] = 0
     idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
-    connect_timeout: Duration = Duration(30)
-    banner_timeout: Duration = Duration(300)
-    ehlo_timeout: Duration = Duration(300)
-    mail_timeout: Duration = Duration(300)
-    rcpt_timeout: Duration = Duration(300)
+    connect_timeout: Annotated[Duration, Meta(description="Wait for a connection.")] = Duration(30)
+    banner_timeout: Annotated[Duration, Meta(description="Wait for the 220.")] = Duration(300)
+    ehlo_timeout: Annotated[Duration, Meta(description="Wait for the reply to EHLO.")] = Duration(300)
+    mail_timeout: Annotated[Duration, Meta(description="Wait for the reply to MAIL.")] = Duration(300)
+    rcpt_timeout: Annotated[Duration, Meta(description="Wait for the reply to RCPT.")] = Duration(300)
     data_timeout: Annotated[Duration, Meta(description="Wait for the 354.")] = Duration(120)
     body_timeout: Annotated[Duration, Meta(description="Longest stall while the content goes out.")] = Duration(180)
     final_timeout: Annotated[
         Duration, Meta(description="Wait for the reply to the final dot (RFC 5321 4.5.3.2.6).")
     ] = Duration(600)
-    quit_timeout: Duration = Duration(5)
+    quit_timeout: Annotated[Duration, Meta(description="Wait for the reply to QUIT.")] = Duration(5)
     host_failure_retry: Annotated[Duration, Meta(description="How long a host that failed is avoided.")] = Duration(120)
     prohibited_hosts: Annotated[
         list[str],
         Meta(description="Networks no MX may lead to (5.4.6). Default: private, loopback and reserved ranges."),
     ] = field(default_factory=lambda: list(NOT_PUBLIC))
-    use_ipv6: bool = True
+    use_ipv6: Annotated[bool, Meta(description="Deliver over IPv6 where the receiver has it.")] = True
     gateway: Annotated[str, Meta(description='HOST:PORT that all mail goes to instead of its MX; "": none.')] = ""
 
 
@@ -214,8 +223,8 @@ class DnsOptions(Section, frozen=True, kw_only=True):
     ] = field(default_factory=list)
     timeout: Annotated[Duration, Meta(description="Wait for one server's answer.")] = Duration(5)
     attempts: Annotated[int, Meta(ge=1, description="Rounds over all servers.")] = 2
-    min_ttl: Duration = Duration(5)
-    max_ttl: Duration = Duration(86400)
+    min_ttl: Annotated[Duration, Meta(description="Shortest time an answer is kept, whatever its TTL.")] = Duration(5)
+    max_ttl: Annotated[Duration, Meta(description="Longest time an answer is kept.")] = Duration(86400)
     negative_ttl: Annotated[
         Duration, Meta(description="How long an absent name is remembered when its SOA does not say.")
     ] = Duration(60)

@@ -1,0 +1,207 @@
+"""What a type alone can't say: addresses, networks and names must be well formed, and options must fit each other."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from postroad.config.schema import Config, ListenerOptions, PeerOptions
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Path = tuple[str | int, ...]
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+_DOMAIN = re.compile(r"\.?(?:[A-Za-z0-9_\-]{1,63}\.)*[A-Za-z0-9_\-]{1,63}\Z")
+EVERYWHERE: tuple[Network, Network] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+
+
+class Finding(NamedTuple):
+    """fatal: the configuration can't be used; else it is a warning. path: names and list indexes."""
+
+    path: Path
+    text: str
+    fatal: bool = True
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """ "127.0.0.1:25", "[::1]:25", "mx.example:25" -> host without brackets, port. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError("must be HOST:PORT or [IPv6]:PORT")
+    if host.startswith("[") and host.endswith("]") and _is_address(host[1:-1], 6):
+        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+    if not _HOSTNAME.match(host):
+        raise ValueError("must be HOST:PORT; an IPv6 address stands in [brackets]")
+    return host, int(port)
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    yield from _server(config)
+    yield from _unique_addresses(config)
+    for index, listener in enumerate(config.listener):
+        yield from _listener(listener, ("listener", index))
+    yield from _http(config)
+    yield from _queue(config)
+    yield from _delivery(config)
+    yield from _dns(config)
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    hostname = config.server.hostname
+    if not _HOSTNAME.match(hostname):
+        yield Finding(("server", "hostname"), "is not a host name")
+    elif hostname == "localhost.localdomain" and config.listener:
+        yield Finding(("server", "hostname"), "is not set: other hosts will be told localhost.localdomain", False)
+    if config.server.durability == "memory":
+        yield Finding(("server", "durability"), "with memory, accepted mail is lost when the process ends", False)
+    if not config.listener and not config.http.address:
+        yield Finding(("listener",), "neither SMTP nor HTTP listens: no mail can come in", False)
+
+
+def _unique_addresses(config: Config) -> Iterator[Finding]:
+    """Two sockets can't share a port, nor can an address beside the wildcard of its family."""
+    places: list[tuple[Path, str]] = [
+        (("listener", index, "address"), listener.address) for index, listener in enumerate(config.listener)
+    ]
+    if config.http.address:
+        places.append((("http", "address"), config.http.address))
+    seen: list[tuple[str, int, str]] = []
+    for path, text in places:
+        try:
+            host, port = split_address(text)
+        except ValueError as error:
+            yield Finding(path, str(error))
+            continue
+        for other, other_port, other_text in seen:
+            if port == other_port != 0 and _overlap(host, other):
+                yield Finding(path, f"{text} is taken by {other_text}")
+                break
+        seen.append((host, port, text))
+
+
+def _overlap(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    wildcard = {"0.0.0.0": 4, "::": 6}
+    return any(_is_address(b, wildcard[a]) for a, b in ((one, other), (other, one)) if a in wildcard)
+
+
+def _listener(listener: ListenerOptions, path: Path) -> Iterator[Finding]:
+    for index, domain in enumerate(listener.relay_domains):
+        if not domain.isascii() or not _DOMAIN.match(domain):
+            yield Finding((*path, "relay_domains", index), "must be a domain (in A-labels), or one after a dot")
+    seen: dict[Network, int] = {}
+    for index, peer in enumerate(listener.peers):
+        place = (*path, "peers", index, "network")
+        try:
+            network = _network(peer.network)
+        except ValueError as error:
+            yield Finding(place, str(error))
+            continue
+        if network in seen:
+            yield Finding(place, f"{peer.network} has options in peers[{seen[network]}] already")
+        seen[network] = index
+        if network in EVERYWHERE and peer.relay and peer.allow is not False:
+            yield Finding((*path, "peers", index, "relay"), "makes this an open relay for the whole Internet", False)
+    if listener.relay and _reachable(listener.address) and not _world_shut_out(listener.peers):
+        yield Finding(
+            (*path, "relay"),
+            "on an address that all can reach makes this an open relay; allow the networks of your clients in peers",
+        )
+
+
+def _reachable(address: str) -> bool:
+    """May hosts of the Internet reach a listener there? A name may mean anything."""
+    try:
+        host = ipaddress.ip_address(split_address(address)[0])
+    except ValueError:
+        return not address.startswith("localhost:")
+    return host.is_unspecified or host.is_global
+
+
+def _world_shut_out(peers: Sequence[PeerOptions]) -> bool:
+    shut = {peer.network for peer in peers if peer.relay is False or peer.allow is False}
+    return all(str(network) in shut for network in EVERYWHERE)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text[:60]} is not a network such as 10.0.0.0/8 or 2001:db8::/32") from None
+    raise ValueError(f"{text} has bits set behind the prefix; did you mean {meant}?")
+
+
+def _networks(texts: Iterable[str], path: Path) -> Iterator[Finding]:
+    for index, text in enumerate(texts):
+        try:
+            _network(text)
+        except ValueError as error:
+            yield Finding((*path, index), str(error))
+
+
+def _http(config: Config) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for index, key in enumerate(config.http.keys):
+        yield from _networks(key.networks, ("http", "keys", index, "networks"))
+        if key.sha256 in seen:
+            yield Finding(("http", "keys", index, "sha256"), f"is the key of keys[{seen[key.sha256]}] already")
+        seen[key.sha256] = index
+    if config.http.address and not config.http.keys:
+        yield Finding(("http", "keys"), "there is no key: every request will be refused", False)
+
+
+def _queue(config: Config) -> Iterator[Finding]:
+    queue = config.queue
+    for name in ("retry_interval", "max_retry_interval", "message_expiration"):
+        if not getattr(queue, name) > 0:
+            yield Finding(("queue", name), "must be more than 0")
+    if queue.retry_interval > queue.max_retry_interval:
+        yield Finding(("queue", "retry_interval"), "is longer than max_retry_interval")
+    if queue.retry_interval > queue.message_expiration:
+        yield Finding(("queue", "retry_interval"), "is longer than message_expiration: nothing is tried twice", False)
+
+
+def _delivery(config: Config) -> Iterator[Finding]:
+    delivery = config.delivery
+    for name, version in (("source_address", 4), ("source_address6", 6)):
+        text = getattr(delivery, name)
+        if text and not _is_address(text, version):
+            yield Finding(("delivery", name), f"is not an IPv{version} address")
+    if delivery.ehlo_hostname and not _HOSTNAME.match(delivery.ehlo_hostname):
+        yield Finding(("delivery", "ehlo_hostname"), "is not a host name")
+    if delivery.gateway:
+        try:
+            _, port = split_address(delivery.gateway)
+        except ValueError as error:
+            yield Finding(("delivery", "gateway"), str(error))
+        else:
+            if port == 0:
+                yield Finding(("delivery", "gateway"), "port 0 can't be connected to")
+    yield from _networks(delivery.prohibited_hosts, ("delivery", "prohibited_hosts"))
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+def _dns(config: Config) -> Iterator[Finding]:
+    for index, server in enumerate(config.dns.servers):
+        if not _is_address(server, 4) and not _is_address(server, 6):
+            try:
+                host, _ = split_address(server)
+                ipaddress.ip_address(host)
+            except ValueError:
+                yield Finding(("dns", "servers", index), "must be an IP address, IPv4:PORT or [IPv6]:PORT")
+    if config.dns.min_ttl > config.dns.max_ttl:
+        yield Finding(("dns", "min_ttl"), "is longer than max_ttl")
