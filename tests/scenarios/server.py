@@ -1,0 +1,158 @@
+"""A real Postroad in a process of its own, as an operator would run it, for tests that look at it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from postroad.auth import new_key
+from postroad.serve import ControlError, ask
+
+_CONFIG = """
+[server]
+hostname = "postroad.test"
+data_dir = "data"
+durability = "{durability}"
+drain_time = 5
+
+[[listener]]
+address = "127.0.0.1:{smtp_port}"
+relay = true
+
+[http]
+address = "127.0.0.1:{http_port}"
+
+[[http.keys]]
+label = "test"
+sha256 = "{key_hash}"
+
+[delivery]
+prohibited_hosts = []
+{delivery}
+
+{extra}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    """Poll until the condition holds. The limit only keeps a broken test from hanging."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+
+
+class Server:
+    """gateway: port on 127.0.0.1 that all mail goes to. delivery: lines for [delivery]. extra: more tables."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        gateway: int | None = None,
+        delivery: str = "",
+        extra: str = "",
+        durability: str = "power",
+        prefix: list[str] | None = None,
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.smtp_port = free_port()
+        self.http_port = free_port()
+        self.key, key_hash = new_key()
+        self.config = folder / "postroad.toml"
+        self.data = folder / "data"
+        self.log = folder / "log"
+        self._prefix = prefix or []
+        self.process: subprocess.Popen[bytes] | None = None
+        if gateway is not None:
+            delivery += f'\ngateway = "127.0.0.1:{gateway}"'
+        self.config.write_text(
+            _CONFIG.format(
+                smtp_port=self.smtp_port,
+                http_port=self.http_port,
+                key_hash=key_hash,
+                delivery=delivery,
+                extra=extra,
+                durability=durability,
+            )
+        )
+
+    def start(self) -> None:
+        command = [*self._prefix, sys.executable, "-m", "postroad", "serve", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(self._answers, "the server answers")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.smtp_port), 1) as sock:
+            sock.settimeout(5)
+            return sock.recv(4) == b"220 "
+        return False
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def status(self) -> list[Any]:
+        """[live, in_flight, recovered, refusal, sessions, ...]"""
+        answer: list[Any] = ask(self.data, "status")
+        return answer
+
+    def recovered(self) -> bool:
+        with contextlib.suppress(ControlError):
+            return self.status()[2] is not None
+        return False
+
+    def quiet(self) -> bool:
+        """Nothing is queued any more, and all of the last run is loaded."""
+        with contextlib.suppress(ControlError):
+            live, in_flight, recovered = self.status()[:3]
+            return recovered is not None and live == 0 and in_flight == 0
+        return False
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "postroad", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=self.folder,
+        )
+
+
+@contextlib.contextmanager
+def serving(folder: Path, **options: Any) -> Iterator[Server]:
+    server = Server(folder, **options)
+    try:
+        server.start()
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
