@@ -137,7 +137,7 @@ ERRORS = [
     ("[queue]\nretry_interval = -1", 'p.toml:2:1: queue.retry_interval: must be "0s" or more, not "-1s"'),
     (
         "[queue]\nretry_interval = 1e20",
-        'p.toml:2:1: queue.retry_interval: must be "36525d" or less, not "1157407407407407d"',
+        'p.toml:2:1: queue.retry_interval: must be "36525d" or less, not "1e+20s"',
     ),
     (
         '[server]\nmemory_goal = "9999999TB"',
@@ -197,7 +197,7 @@ def test_a_long_value_is_shortened() -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
-    with pytest.raises(ConfigError, match=r"none.toml: can't be read: No such file or directory"):
+    with pytest.raises(FileNotFoundError):
         load(missing)
     with pytest.raises(ConfigError, match=r"can't be read: Is a directory"):
         load(tmp_path)

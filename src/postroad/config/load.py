@@ -26,9 +26,11 @@ _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\
 
 
 def load(path: Path, number: int = 1) -> Generation:
-    """Read a file. Raises ConfigError."""
+    """Read a file. Raises ConfigError, and FileNotFoundError when there is none."""
     try:
         octets = path.read_bytes()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, 0, "", f"can't be read: {error.strerror or error}")]) from None
     try:

@@ -116,6 +116,10 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     message_time: Annotated[Duration, Meta(description="Longest time one message's content may take to arrive.")] = (
         Duration(1800)
     )
+    max_unfinished: Annotated[
+        Size,
+        Meta(description="Octets of arriving messages in memory at once; then big ones get 452 4.3.1, small ones pass."),
+    ] = Size(512 << 20)
     smtputf8: Annotated[bool, Meta(description="Announce SMTPUTF8 (RFC 6531).")] = True
     trace: Annotated[bool, Meta(description="Put a Received field in front of each message.")] = True
     add_missing: Annotated[
