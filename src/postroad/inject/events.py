@@ -1,0 +1,89 @@
+"""What the machine tells the shell: one event a phase of the session. Every event but Refusal asks: it must be answered
+with `Machine.answer`, at once or later, before the machine goes on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from postroad.message import Recipient, Reply, Ret
+
+
+class Envelope:
+    """The transaction under way. sender "" is the null reverse-path; size: what MAIL declared in octets, 0 if nothing.
+
+    envid is the xtext as sent (RFC 3461 5.2.1: passed on unchanged). domain: the sender's routing domain, "" for null.
+    """
+
+    __slots__ = ("domain", "eight_bit", "envid", "recipients", "ret", "sender", "size", "smtputf8")
+
+    def __init__(
+        self,
+        sender: str,
+        domain: str,
+        *,
+        size: int = 0,
+        eight_bit: bool = False,
+        smtputf8: bool = False,
+        ret: Ret = Ret.UNSET,
+        envid: str = "",
+    ) -> None:
+        self.sender = sender
+        self.domain = domain
+        self.size = size
+        self.eight_bit = eight_bit
+        self.smtputf8 = smtputf8
+        self.ret = ret
+        self.envid = envid
+        self.recipients: list[Recipient] = []
+
+
+class Connect(NamedTuple):
+    """A client is there and waits for the greeting."""
+
+
+class Hello(NamedTuple):
+    """EHLO (extended) or HELO. name: what the client calls itself, printable ASCII without spaces."""
+
+    name: str
+    extended: bool
+
+
+class Mail(NamedTuple):
+    """MAIL FROM. The envelope becomes the machine's when the answer is good."""
+
+    envelope: Envelope
+
+
+class Rcpt(NamedTuple):
+    """RCPT TO. The recipient joins the envelope when the answer is good."""
+
+    envelope: Envelope
+    recipient: Recipient
+
+
+class Data(NamedTuple):
+    """DATA or the first BDAT: the content is about to come. chunk: octets of that BDAT, -1 for DATA."""
+
+    envelope: Envelope
+    chunk: int = -1
+    last: bool = False
+
+
+class Content(NamedTuple):
+    """The whole message is here and well formed: CRLF line ends, not dot-stuffed. body_start: offset behind the header
+    section; dotted: some line begins with "."."""
+
+    envelope: Envelope
+    content: bytes
+    dotted: bool
+    body_start: int
+
+
+class Refusal(NamedTuple):
+    """The machine has refused a message (size, content, hops) by itself. Needs no answer."""
+
+    envelope: Envelope
+    reply: Reply
+
+
+Event = Connect | Hello | Mail | Rcpt | Data | Content | Refusal

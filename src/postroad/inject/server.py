@@ -1,0 +1,153 @@
+"""The listener: an SMTP port, the sessions on it, and how they are counted, drained and closed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from postroad.config import split_address
+from postroad.config.schema import ListenerOptions
+from postroad.inject import replies
+from postroad.inject.peers import Peer, Peers
+from postroad.inject.relay import RelayDomains
+from postroad.inject.session import Session
+from postroad.message import Acceptor, IdSource, Reply
+from postroad.net import Clock
+
+
+class SmtpListener:
+    """One SMTP listener of the configuration.
+
+    hostname: our own name. ids: gives each transaction the id that Received and the final 250 name.
+    reuse_port: share the port with other processes (SO_REUSEPORT).
+    Raises ValueError when the address, a peer's network or a relay domain is malformed.
+    """
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        *,
+        hostname: str,
+        acceptor: Acceptor,
+        clock: Clock,
+        ids: IdSource,
+        reuse_port: bool = False,
+    ) -> None:
+        self.options = options
+        self.hostname = hostname
+        self.acceptor = acceptor
+        self.clock = clock
+        self.ids = ids
+        self.peers = Peers(options)
+        self.relay_domains = RelayDomains(options.relay_domains)
+        self.draining = False
+        self.held = 0  # octets of unfinished content in all sessions
+        self._host, self._port = split_address(options.address)
+        self._reuse_port = reuse_port
+        self._server: asyncio.Server | None = None
+        self._sessions: set[Session] = set()
+        self._by_address: dict[str, int] = {}
+        self._by_network: dict[str, int] = {}
+        self._empty: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Bind and accept. Raises OSError when the address can't be bound."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Session(self, loop),
+            self._host,
+            self._port,
+            backlog=self.options.backlog,
+            # Not False: some loops take the mere mention of it amiss where the system lacks it.
+            reuse_port=self._reuse_port or None,
+        )
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of every socket that listens."""
+        if self._server is None:
+            return []
+        return [socket.getsockname()[:2] for socket in self._server.sockets]
+
+    @property
+    def sessions(self) -> int:
+        """Sessions open now."""
+        return len(self._sessions)
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets. Sessions stay open."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def drain(self, timeout: float) -> int:
+        """Accept nothing new, send sessions away (421 4.3.2) as they come to rest, and after `timeout` seconds the
+        others too, their transactions lost to them. Returns how many those were."""
+        self.stop_accepting()
+        self.draining = True
+        for session in list(self._sessions):
+            session.leave_if_at_rest()
+        if await self._emptied(timeout):
+            return 0
+        cut = list(self._sessions)
+        for session in cut:
+            session.cut()
+        return len(cut)
+
+    async def close(self) -> None:
+        """Accept nothing new and abort what is open."""
+        self.stop_accepting()
+        self.draining = True
+        for session in list(self._sessions):
+            session.abort()
+        await self._emptied(None)
+
+    async def _emptied(self, timeout: float | None) -> bool:
+        """Wait until no session is left. False: the time was over first."""
+        if not self._sessions:
+            return True
+        if self._empty is None:
+            self._empty = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait([self._empty], timeout=timeout)
+        return bool(done)
+
+    # For sessions.
+
+    def enter(self, session: Session, peer: Peer) -> None:
+        self._sessions.add(session)
+        self._by_address[session.remote] = self._by_address.get(session.remote, 0) + 1
+        if peer.network:
+            self._by_network[peer.network] = self._by_network.get(peer.network, 0) + 1
+
+    def leave(self, session: Session, peer: Peer, held: int) -> None:
+        """held: octets of content the session still had in our sum."""
+        self.held -= held
+        self._sessions.discard(session)
+        _less(self._by_address, session.remote)
+        if peer.network:
+            _less(self._by_network, peer.network)
+        if not self._sessions and self._empty is not None:
+            self._empty.set_result(None)
+            self._empty = None
+
+    def admit(self, remote: str, peer: Peer) -> Reply | None:
+        """May this client, who has just entered, stay? None, or the reply that sends it away."""
+        options = self.options
+        if self.draining:
+            return replies.SHUTTING_DOWN
+        if not peer.allow:
+            return replies.NO_ACCESS
+        if len(self._sessions) > options.max_sessions:
+            return replies.TOO_MANY_SESSIONS
+        if options.max_sessions_per_peer and self._by_address[remote] > options.max_sessions_per_peer:
+            return replies.TOO_MANY_SESSIONS_FROM_YOU
+        if peer.max_sessions is not None and self._by_network[peer.network] > peer.max_sessions:
+            return replies.TOO_MANY_SESSIONS_FROM_YOU
+        return None
+
+
+def _less(counts: dict[str, int], key: str) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]

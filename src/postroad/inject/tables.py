@@ -1,0 +1,65 @@
+"""The states of an SMTP session as the server sees it (RFC 5321 4.1.4), and the one table of what may follow what.
+
+The machine obeys this table and the documentation is drawn from it (`draw`). A command refused for its own sake (a bad
+address, no relaying) leaves the state as it is; only its success makes the step.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class State(Enum):
+    """Where a session stands. The value is what the documentation says of it."""
+
+    GREETING = "connected, the 220 not yet sent"
+    START = "greeted, no EHLO yet"
+    READY = "between transactions"
+    MAIL = "a sender is known"
+    RCPT = "a sender and at least one recipient are known"
+    DATA = "content arrives, up to CRLF.CRLF"
+    CHUNK = "the octets of one BDAT arrive"
+    CHUNKS = "between two BDAT of one message"
+    CLOSED = "nothing more is read"
+
+
+# Inputs that are no commands: what the content readers, and we ourselves, bring about.
+GREETED = b"(greeted)"
+CONTENT_READ = b"(end of data)"
+CHUNK_READ = b"(chunk read)"
+
+_ANYTIME = (b"NOOP", b"VRFY", b"HELP")
+
+
+def _commands(state: State, steps: dict[bytes, State]) -> dict[bytes, State]:
+    """The row of a state that takes commands: its own steps, and those every such state has."""
+    reset = State.START if state is State.START else State.READY
+    common = {b"EHLO": State.READY, b"HELO": State.READY, b"RSET": reset, b"QUIT": State.CLOSED}
+    return {**steps, **common, **dict.fromkeys(_ANYTIME, state)}
+
+
+TABLE: dict[State, dict[bytes, State]] = {
+    State.GREETING: {GREETED: State.START},
+    State.START: _commands(State.START, {}),
+    State.READY: _commands(State.READY, {b"MAIL": State.MAIL}),
+    State.MAIL: _commands(State.MAIL, {b"RCPT": State.RCPT}),
+    State.RCPT: _commands(State.RCPT, {b"RCPT": State.RCPT, b"DATA": State.DATA, b"BDAT": State.CHUNK}),
+    State.DATA: {CONTENT_READ: State.READY},
+    State.CHUNK: {CHUNK_READ: State.CHUNKS, CONTENT_READ: State.READY},
+    State.CHUNKS: _commands(State.CHUNKS, {b"BDAT": State.CHUNK}),
+    State.CLOSED: {},
+}
+
+READS_OCTETS = frozenset((State.DATA, State.CHUNK))
+UNDER_WAY = READS_OCTETS | {State.CHUNKS}
+# A session that stands here owes and is owed nothing: it may be told to go (RFC 5321 3.8).
+AT_REST = frozenset((State.START, State.READY))
+
+
+def draw() -> str:
+    """The table in Markdown: a row a state, "input → next state" in its cells' order."""
+    lines = ["| state | meaning | what may come, and where it leads |", "|---|---|---|"]
+    for state, steps in TABLE.items():
+        moves = ", ".join(f"{word.decode()} → {after.name}" for word, after in steps.items())
+        lines.append(f"| {state.name} | {state.value} | {moves or 'nothing'} |")
+    return "\n".join(lines) + "\n"

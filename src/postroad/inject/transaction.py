@@ -1,0 +1,61 @@
+"""From an accepted envelope and content to the Transaction that is handed to the acceptor, trace fields in front."""
+
+from __future__ import annotations
+
+from postroad.config.schema import ListenerOptions
+from postroad.inject.events import Content
+from postroad.message import Body, Context, Transaction
+from postroad.message.header import field
+from postroad.message.trace import date_field, message_id_field, received_field
+
+
+def build_transaction(
+    given: Content,
+    *,
+    options: ListenerOptions,
+    connection: Context,
+    remote: str,
+    helo: str,
+    extended: bool,
+    hostname: str,
+    identifier: str,
+    wall: float,
+) -> Transaction:
+    """remote: the client's IP address; identifier: this transaction's id as text; wall: Unix seconds now."""
+    envelope = given.envelope
+    trace = b""
+    if options.trace:
+        protocol = "UTF8SMTP" if envelope.smtputf8 else "ESMTP" if extended else "SMTP"
+        recipients = envelope.recipients
+        trace = received_field(
+            helo=helo,
+            peer=remote,
+            hostname=hostname,
+            protocol=protocol,
+            identifier=identifier,
+            wall=wall,
+            # One of several recipients must not learn of the others here.
+            recipient=recipients[0].address if len(recipients) == 1 else "",
+        )
+    if options.relay and options.add_missing:
+        trace += _missing_fields(given.content, given.body_start, identifier, hostname, wall)
+    return Transaction(
+        envelope.sender,
+        envelope.recipients,
+        Body(given.content, trace, dotted=given.dotted),
+        connection=connection,
+        ret=envelope.ret,
+        envid=envelope.envid,
+        smtputf8=envelope.smtputf8,
+    )
+
+
+def _missing_fields(content: bytes, end: int, identifier: str, hostname: str, wall: float) -> bytes:
+    """Date and Message-ID, where a client of ours left them out (RFC 6409 8.2, 8.3)."""
+    added = b""
+    # Nearly every message has both, spelt so; only where they seem to be missing a pattern looks more closely.
+    if content.find(b"\nDate:", 0, end) < 0 and field(content, b"Date", end) is None:
+        added += date_field(wall)
+    if content.find(b"\nMessage-ID:", 0, end) < 0 and field(content, b"Message-ID", end) is None:
+        added += message_id_field(identifier, hostname)
+    return added
