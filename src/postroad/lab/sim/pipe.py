@@ -153,10 +153,11 @@ class Pipe:
             return
         self._finished = True
         self.pending.clear()
+        if self._tripped:
+            return
         if reset and self._rng.random() < 0.5:
             self._flying.clear()
-        if not self._tripped:
-            self.send(Mark.RESET if reset else Mark.EOF)
+        self.send(Mark.RESET if reset else Mark.EOF)
 
     def send(self, item: bytes | Mark) -> None:
         path = self._path
@@ -166,10 +167,19 @@ class Pipe:
             when += self._rng.random() * path.jitter
         when = self._last = max(when, self._last)
         self._flying.append((when, item))
-        if self._timer is None and not self._blocked:
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is None and self._flying and not self._blocked:
+            when = max(self._flying[0][0], self._loop.time())
             self._timer = self._loop.call_at(when, self._tick, context=self.neutral)
 
     # --- the network --------------------------------------------------------------------------------------------------
+
+    def attach(self, receiver: End) -> None:
+        """The other end is there; what has come for it already is handed over from the next iteration on."""
+        self.receiver = receiver
+        self._set_timer()
 
     def block(self) -> None:
         """Nothing arrives until `unblock`: the way is cut, and TCP goes on trying."""
@@ -186,12 +196,13 @@ class Pipe:
 
     def unblock(self) -> None:
         self._blocked = False
-        if self._flying and self._timer is None:
-            when = self._last = max(self._flying[0][0], self._loop.time() + self._path.latency)
-            self._timer = self._loop.call_at(when, self._tick, context=self.neutral)
+        self._set_timer()
 
     def _tick(self) -> None:
         self._timer = None
+        receiver = self.receiver
+        if receiver is None:
+            return
         now = self._loop.time()
         pieces: list[bytes] = []
         mark: Mark | None = None
@@ -201,11 +212,7 @@ class Pipe:
                 mark = item
             else:
                 pieces.append(item)
-        if self._flying:
-            self._timer = self._loop.call_at(max(self._flying[0][0], now), self._tick, context=self.neutral)
-        receiver = self.receiver
-        if receiver is None:  # it gave up before the connection stood
-            return
+        self._set_timer()
         if pieces:
             data = b"".join(pieces)
             self._loop.trace.note("data", self.label, len(data), zlib.crc32(data))

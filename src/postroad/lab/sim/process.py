@@ -68,9 +68,10 @@ class Process:
         return self.loop.create_task(coroutine, context=self.context())
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run the coroutine inside this process and wait for it here. Raises ProcessDied when the process dies first."""
+        """Run the coroutine inside this process and wait for it. Raises ProcessDied when the process dies first."""
         task = self.start(coroutine)
-        await asyncio.wait({task, self._end}, return_when=asyncio.FIRST_COMPLETED)
+        futures: list[asyncio.Future[Any]] = [task, self._end]
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ProcessDied(f"{self.name} died")
         return task.result()
@@ -109,6 +110,7 @@ class Process:
             coroutine: Any = task.get_coro()
             with contextlib.suppress(BaseException):  # ValueError: it is the running one; anything: its last words
                 self.context().run(coroutine.close)
+        self._tasks.clear()
 
     def unnoticed(self) -> list[str]:
         """Tasks that failed without anybody asking for their result."""
@@ -117,9 +119,8 @@ class Process:
         for task in found:
             error = task.exception()
             if error is not None and not isinstance(error, ProcessKilled):
-                failures.append(
-                    "".join([f"task {task.get_name()} failed unnoticed: ", *traceback.format_exception(error)])
-                )
+                lines = traceback.format_exception(error)
+                failures.append(f"task {task.get_name()} failed unnoticed: {''.join(lines)}")
         return failures
 
     def leftovers(self) -> list[str]:
@@ -132,4 +133,4 @@ class Process:
 
 def _matters(task: asyncio.Task[Any] | None) -> bool:
     """It is still running, or it failed and nobody has looked (asyncio would complain when it is collected)."""
-    return task is not None and (not task.done() or task._log_traceback)  # type: ignore[attr-defined, no-any-return]
+    return task is not None and (not task.done() or task._log_traceback)

@@ -40,7 +40,8 @@ class SimTransport(asyncio.Transport):
         self._owner = owner
         self._context = context
         self._out, self._in = pipes
-        self._out.sender = self._in.receiver = self
+        self._out.sender = self
+        self._in.attach(self)
         self._names = {"sockname": names[0], "peername": names[1]}
         self._on_close = on_close
         self._protocol: asyncio.BaseProtocol | None = None
