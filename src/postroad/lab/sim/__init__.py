@@ -1,7 +1,7 @@
 """Deterministic simulation: the whole engine on an event loop whose time is a number, over a network in memory."""
 
 from postroad.lab.sim.clock import SimClock
-from postroad.lab.sim.judge import End, Verdict, judge
+from postroad.lab.sim.judge import End, Verdict, judge, worst
 from postroad.lab.sim.letters import Letter, Writer
 from postroad.lab.sim.loop import Deadlock, RunAway, SimLoop
 from postroad.lab.sim.names import SimResolver
@@ -48,4 +48,5 @@ __all__ = [
     "Writer",
     "judge",
     "until",
+    "worst",
 ]

@@ -18,6 +18,17 @@ class End(Enum):
     QUEUED = "queued"
 
 
+_WORST = (End.QUEUED, End.FAILED, End.DELIVERED)
+
+
+def worst(ends: Iterable[tuple[str, End]]) -> dict[str, End]:
+    """One end an address, of pairs of any number: queued before failed before delivered."""
+    found: dict[str, End] = {}
+    for address, end in ends:
+        found[address] = min(end, found.get(address, end), key=_WORST.index)
+    return found
+
+
 @dataclass
 class Verdict:
     """findings: one sentence each, empty when all is well. duplicates: those with a good cause."""
@@ -37,7 +48,8 @@ def judge(
     *,
     window: float = 1.0,
 ) -> Verdict:
-    """ends: recipient address to its end, for every recipient the engine ever accepted. crashes: loop times.
+    """ends: recipient address to its end, for every recipient the engine ever accepted (an address that got several
+    messages, as bounces do, has the worst of their ends: see `worst`). crashes: loop times.
 
     window: seconds between the moment the engine reads a final reply and the moment its record of that can be trusted
     to survive a crash. A copy too many is excused only when the reply to the one before was never read, or a crash
@@ -113,6 +125,7 @@ def _copies(verdict: Verdict, recipient: str, came: list[Arrival], crashes: list
             verdict.findings.append(
                 f"{recipient}: sent once more, though the reply at {answered:.3f} was read and no crash came"
             )
+            break
     return max(0, len(accepted) - 1)
 
 

@@ -14,7 +14,7 @@ from contextvars import Context
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from postroad.lab.sim.process import OWNER, Process
+from postroad.lab.sim.process import OWNER, Process, give_up
 from postroad.lab.sim.trace import Trace
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class SimLoop(asyncio.BaseEventLoop):
         if owner is not None and owner.alive:
             owner.adopt(task)
         elif owner is not None:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # the last words of a dead process
+            give_up(task)  # the last words of a dead process
             coro.close()
         return task
 

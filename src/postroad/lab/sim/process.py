@@ -106,7 +106,7 @@ class Process:
             socket.kill()
         self.sockets.clear()
         for task in self.tasks():
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # no other way to say "on purpose"
+            give_up(task)
             coroutine: Any = task.get_coro()
             with contextlib.suppress(BaseException):  # ValueError: it is the running one; anything: its last words
                 self.context().run(coroutine.close)
@@ -129,6 +129,12 @@ class Process:
         sockets = [f"socket {text}" for text in self.sockets.values()]
         timers = [f"timer {text}" for text in self.loop.timers_of(self)]
         return tasks + sockets + timers
+
+
+def give_up(task: asyncio.Task[Any]) -> None:
+    """This task will never be done, on purpose: asyncio must neither wait for it nor complain."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    asyncio._unregister_task(task)
 
 
 def _matters(task: asyncio.Task[Any] | None) -> bool:

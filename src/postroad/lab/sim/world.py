@@ -25,6 +25,8 @@ from postroad.lab.sim.sender import SmtpSender
 
 T = TypeVar("T")
 
+_SHOWN = 20  # findings in the text of Broken
+
 
 class Engine(Protocol):
     """What is under test. `start` returns when it serves; `stop` when all it had is closed."""
@@ -43,7 +45,9 @@ class Broken(AssertionError):
 
     def __init__(self, seed: int, findings: list[str], tail: str) -> None:
         self.seed, self.findings = seed, findings
-        listed = "\n".join(f"  - {finding}" for finding in findings)
+        listed = "\n".join(f"  - {finding}" for finding in findings[:_SHOWN])
+        if len(findings) > _SHOWN:
+            listed += f"\n  - and {len(findings) - _SHOWN} more"
         super().__init__(f"seed {seed}:\n{listed}\nThe end of its trace:\n{tail}")
 
 
