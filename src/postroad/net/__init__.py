@@ -2,6 +2,18 @@
 loop (`create_server`, `create_connection`, `call_later`), and the lab's simulation is such a loop."""
 
 from postroad.net.clock import Clock, SystemClock
+from postroad.net.dns import DnsResolver
+from postroad.net.endpoint import split_host_port
 from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
 
-__all__ = ["Clock", "DnsFailure", "MxHost", "NoSuchDomain", "NullMx", "Resolver", "SystemClock"]
+__all__ = [
+    "Clock",
+    "DnsFailure",
+    "DnsResolver",
+    "MxHost",
+    "NoSuchDomain",
+    "NullMx",
+    "Resolver",
+    "SystemClock",
+    "split_host_port",
+]
