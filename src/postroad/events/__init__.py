@@ -1,22 +1,36 @@
 """11 Tell: the one event schema and the hose."""
 
 from postroad.events.classes import BounceClass, basic_class
+from postroad.events.cursors import ConsumerError
 from postroad.events.encode import EventEncoder, Shared
+from postroad.events.hose import At, Batch, Consumer, Hose, Source, Start
 from postroad.events.kinds import Kind, event_id
 from postroad.events.schema import EVENTS, FIELDS, EventType, Field, Group, Wire, check
+from postroad.events.tail import json_line, parse_start, tail, text_line
 
 __all__ = [
     "EVENTS",
     "FIELDS",
+    "At",
+    "Batch",
     "BounceClass",
+    "Consumer",
+    "ConsumerError",
     "EventEncoder",
     "EventType",
     "Field",
     "Group",
+    "Hose",
     "Kind",
     "Shared",
+    "Source",
+    "Start",
     "Wire",
     "basic_class",
     "check",
     "event_id",
+    "json_line",
+    "parse_start",
+    "tail",
+    "text_line",
 ]

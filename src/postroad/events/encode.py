@@ -118,8 +118,8 @@ class EventEncoder:
         attempts: int,
         queue_time_ms: int,
         binding: str = "",
-        *,
         next_attempt: float | None = None,
+        *,
         bounce_class: int | None = None,
     ) -> bytes:
         """next_attempt: Unix seconds. bounce_class: of a classifier; without one, by the reply's codes."""

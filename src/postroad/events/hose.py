@@ -1,0 +1,202 @@
+"""The hose: the journal's events for those who read on, each at its own pace.
+
+A consumer reads batches and acknowledges them; what it has not acknowledged it gets again after a restart, with the
+same event ids (at least once). Reading never holds up mail: it only reads what is committed, and a consumer that lags
+beyond `journal.event_retention_size` loses events and is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+from postroad.events.cursors import ConsumerError, CursorFiles
+from postroad.journal.records import HoseEvent
+
+T = TypeVar("T")
+
+BATCH_EVENTS = 1000
+BATCH_OCTETS = 1 << 20
+
+
+class At(NamedTuple):
+    """A start by time: the first event at or after `wall` (Unix seconds)."""
+
+    wall: float
+
+
+Start = Literal["begin", "end"] | int | At  # an int is a cursor
+
+
+class Source(Protocol):
+    """What the hose needs of a journal."""
+
+    def begin_cursor(self) -> int: ...
+
+    def end_cursor(self) -> int: ...
+
+    def cursor_at(self, wall: float) -> int: ...
+
+    def read_events(self, cursor: int, limit: int = ..., max_bytes: int = ...) -> tuple[list[HoseEvent], int]: ...
+
+    def on_commit(self, callback: Callable[[], None]) -> Callable[[], None]: ...
+
+    def pin(self, name: str, cursor: int) -> None: ...
+
+    def unpin(self, name: str) -> None: ...
+
+
+class Batch(NamedTuple):
+    """events: in the order they were committed. cursor: acknowledge this when they are dealt with. lost: events before
+    these were dropped (retention) without having been read."""
+
+    events: list[HoseEvent]
+    cursor: int
+    lost: bool = False
+
+
+class Hose:
+    """directory: where the cursors are kept. Make it in the event loop, when the journal is open."""
+
+    def __init__(self, source: Source, directory: Path) -> None:
+        self._source = source
+        self._files = CursorFiles(directory)
+        self._open: set[str] = set()
+        # Also for consumers that nobody has opened yet: their events must not be dropped meanwhile.
+        for name in self._files.names():
+            cursor = self._files.get(name)
+            assert cursor is not None
+            source.pin(name, cursor)
+
+    def names(self) -> list[str]:
+        """All consumers that have a cursor."""
+        return self._files.names()
+
+    async def consumer(self, name: str, start: Start = "end", kinds: Collection[int] | None = None) -> Consumer:
+        """Open a consumer. start: where a new one begins; one that has a cursor goes on there. kinds: the types it
+        wants, None for all. Raises ConsumerError when the name is bad or taken, or its cursor file is damaged."""
+        if name in self._open:
+            raise ConsumerError(f"consumer {name} is open already")
+        self._open.add(name)
+        try:
+            cursor = await _off_loop(self._files.get, name)
+            if cursor is None:
+                cursor = await self._resolve(start)
+                await _off_loop(self._files.put, name, cursor)
+                self._source.pin(name, cursor)
+        except BaseException:
+            self._open.discard(name)
+            raise
+        return Consumer(self, name, cursor, kinds)
+
+    async def tail(self, start: Start = "end", kinds: Collection[int] | None = None) -> AsyncIterator[HoseEvent]:
+        """Events as they are committed, without an end and without a durable cursor."""
+        feed = _Feed(self._source, await self._resolve(start), kinds)
+        try:
+            while True:
+                for event in (await feed.next(BATCH_EVENTS, BATCH_OCTETS, None)).events:
+                    yield event
+        finally:
+            feed.close()
+
+    async def forget(self, name: str) -> None:
+        """Remove a consumer's cursor; its events are no longer kept for it. Raises ConsumerError while it is open."""
+        if name in self._open:
+            raise ConsumerError(f"consumer {name} is open")
+        await _off_loop(self._files.drop, name)
+        self._source.unpin(name)
+
+    async def _resolve(self, start: Start) -> int:
+        match start:
+            case "begin":
+                return self._source.begin_cursor()
+            case "end":
+                return self._source.end_cursor()
+            case At(wall):
+                return await _off_loop(self._source.cursor_at, wall)
+            case int():
+                return start
+
+
+class Consumer:
+    """One reader of the hose with a durable cursor. Use it from one task. Made by Hose.consumer."""
+
+    def __init__(self, hose: Hose, name: str, cursor: int, kinds: Collection[int] | None) -> None:
+        self.name = name
+        self.cursor = cursor
+        self._hose = hose
+        self._feed = _Feed(hose._source, cursor, kinds)
+
+    async def next(self, limit: int = BATCH_EVENTS, max_bytes: int = BATCH_OCTETS, wait: float | None = None) -> Batch:
+        """The events behind those handed out last. wait: seconds to wait for the first one, None for ever; when none
+        came, the batch is empty. An empty batch may still have a cursor worth acknowledging (others' events passed)."""
+        return await self._feed.next(limit, max_bytes, wait)
+
+    async def ack(self, cursor: int) -> None:
+        """Everything before this cursor is dealt with. Returns when that survives a power cut. Raises OSError (the old
+        cursor stands), and ConsumerError for a cursor that was not handed out."""
+        if cursor > self._feed.cursor:
+            raise ConsumerError(f"consumer {self.name}: {cursor} lies beyond what was read ({self._feed.cursor})")
+        if cursor > self.cursor:
+            await self._move(cursor)
+
+    async def replay(self, start: Start) -> None:
+        """Go back (or forth) to a place, durably. Events that are no longer kept are not there to be read again."""
+        cursor = await self._hose._resolve(start)
+        await self._move(cursor)
+        self._feed.cursor = cursor
+
+    async def _move(self, cursor: int) -> None:
+        await _off_loop(self._hose._files.put, self.name, cursor)
+        self.cursor = cursor
+        self._hose._source.pin(self.name, cursor)
+
+    def close(self) -> None:
+        """Stop reading. The cursor stays, and the journal keeps the events behind it."""
+        self._feed.close()
+        self._hose._open.discard(self.name)
+
+
+class _Feed:
+    """A place in the stream, and the wait for more."""
+
+    def __init__(self, source: Source, cursor: int, kinds: Collection[int] | None) -> None:
+        self.cursor = cursor
+        self._source = source
+        self._kinds = None if kinds is None else frozenset(kinds)
+        self._lost = False
+        self._news = asyncio.Event()
+        self._unsubscribe = source.on_commit(self._news.set)
+
+    def close(self) -> None:
+        self._unsubscribe()
+
+    async def next(self, limit: int, max_bytes: int, wait: float | None) -> Batch:
+        events: list[HoseEvent] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait or None):
+                events = await self._read(limit, max_bytes, patient=wait is None or wait > 0)
+        lost, self._lost = self._lost, False
+        return Batch(events, self.cursor, lost)
+
+    async def _read(self, limit: int, max_bytes: int, *, patient: bool) -> list[HoseEvent]:
+        while True:
+            # Cleared before the read: a commit after it sets the event again.
+            self._news.clear()
+            events, following = await _off_loop(self._source.read_events, self.cursor, limit, max_bytes)
+            # Asked for after the read: to miss a loss would be worse than to tell of one that was just avoided.
+            self._lost |= self.cursor < self._source.begin_cursor()
+            moved = following != self.cursor
+            self.cursor = following
+            wanted = events if self._kinds is None else [event for event in events if event.kind in self._kinds]
+            if wanted or (not moved and not patient):
+                return wanted
+            if not moved:
+                await self._news.wait()
+
+
+async def _off_loop(call: Callable[..., T], *args: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, call, *args)

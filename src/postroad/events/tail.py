@@ -1,0 +1,105 @@
+"""Reading events straight from the journal's files, in any process, whether an engine runs or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+from msgspec.json import Decoder
+
+from postroad.config.values import parse_duration
+from postroad.events.hose import At, Start
+from postroad.journal.records import HoseEvent
+
+_decode = Decoder(dict[str, object]).decode
+_UNIX = re.compile(r"@(\d+(?:\.\d+)?)\Z", re.ASCII)
+_DIGITS = re.compile(r"\d{1,20}\Z", re.ASCII)
+
+
+class Reader(Protocol):
+    """The part of journal.EventReader that is needed here."""
+
+    def begin(self) -> int: ...
+
+    def end(self) -> int: ...
+
+    def at(self, wall: float) -> int: ...
+
+    def read(self, cursor: int, limit: int = ..., max_bytes: int = ...) -> tuple[list[HoseEvent], int]: ...
+
+
+def parse_start(text: str, now: float) -> Start:
+    """ "begin", "end", a cursor, "@1493050627" (Unix seconds), "2017-04-24T16:17:07Z" (without a zone: UTC), or "2h"
+    (that long before `now`). Raises ValueError that says what is possible."""
+    if text == "begin":
+        return "begin"
+    if text == "end":
+        return "end"
+    if _DIGITS.match(text):
+        return int(text)
+    if match := _UNIX.match(text):
+        return At(float(match[1]))
+    try:
+        return At(now - parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{text[:40]!r} is not begin, end, a cursor, @SECONDS, a time such as 2026-01-31T12:00:00Z"
+            ' or an age such as "2h"'
+        ) from None
+    return At((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def tail(
+    reader: Reader, start: Start, kinds: Collection[int] | None = None, pause: Callable[[], object] | None = None
+) -> Iterator[HoseEvent]:
+    """Committed events from `start` on. pause: called when there are no more, before looking again; None: end there."""
+    match start:
+        case "begin":
+            cursor = reader.begin()
+        case "end":
+            cursor = reader.end()
+        case At(wall):
+            cursor = reader.at(wall)
+        case int():
+            cursor = start
+    while True:
+        events, following = reader.read(cursor)
+        for event in events:
+            if kinds is None or event.kind in kinds:
+                yield event
+        if following == cursor:
+            if pause is None:
+                return
+            pause()
+        cursor = following
+
+
+def json_line(event: HoseEvent) -> bytes:
+    """The event as it is stored, with its cursor as the first member: where to begin to see it again."""
+    return b'{"cursor":"%d",%b' % (event.cursor, event.payload[1:])
+
+
+def text_line(event: HoseEvent) -> str:
+    """cursor, time, type, recipient, and what matters most of the rest. Only printable characters: what strangers wrote
+    must not command the terminal."""
+    members = _decode(event.payload)
+    moment = datetime.fromtimestamp(event.time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    head = f"{event.cursor} {moment} {members.get('type')} {members.get('rcpt_to', '-')}"
+    rest = [f"{name}={members[name]}" for name in _SHOWN if name in members]
+    for name in ("raw_reason", "remote_reply", "subject"):
+        if name in members:
+            rest.append(f"{name}={members[name]!r}")
+            break
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join([head, *rest]))
+
+
+_SHOWN = (
+    *("message_id", "msg_from", "msg_size", "mx_host", "ip_address", "remote_addr", "num_retries", "queue_time"),
+    *("bounce_class", "next_attempt"),
+)
