@@ -39,7 +39,7 @@ def tail(
 ) -> None:
     """Print events from the journal's files, whether the server runs or not.
 
-    With --json each line is the event (api.md 14) and its cursor, which --from takes.
+    With --json each line is the event (see the events reference) and its cursor, which --from takes.
     """
     from postroad.events import Kind, json_line, parse_start, text_line
     from postroad.events import tail as read

@@ -13,26 +13,38 @@ from postroad.message import Reply
 
 
 class BounceClass(IntEnum):
-    UNDETERMINED = 1
-    INVALID_RECIPIENT = 10
-    SOFT = 20
-    DNS = 21
-    MAILBOX_FULL = 22
-    TOO_LARGE = 23
-    TIMEOUT = 24
-    ADMIN = 25
-    NO_RECIPIENT = 30
-    GENERIC = 40
-    MAIL_BLOCK = 50
-    SPAM_BLOCK = 51
-    SPAM_CONTENT = 52
-    ATTACHMENT = 53
-    RELAYING = 54
-    AUTO_REPLY = 60
-    TRANSIENT = 70
-    SUBSCRIBE = 80
-    UNSUBSCRIBE = 90
-    CHALLENGE = 100
+    """The value of `bounce_class`; label and category are those of api.md 14.4."""
+
+    def __new__(cls, value: int, label: str, category: str) -> BounceClass:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.label = label
+        member.category = category
+        return member
+
+    label: str
+    category: str
+
+    UNDETERMINED = 1, "Undetermined", "Undetermined"
+    INVALID_RECIPIENT = 10, "Invalid Recipient", "Hard"
+    SOFT = 20, "Soft Bounce", "Soft"
+    DNS = 21, "DNS Failure", "Soft"
+    MAILBOX_FULL = 22, "Mailbox Full", "Soft"
+    TOO_LARGE = 23, "Too Large", "Soft"
+    TIMEOUT = 24, "Timeout", "Soft"
+    ADMIN = 25, "Admin Failure", "Admin"
+    NO_RECIPIENT = 30, "Generic Bounce: No RCPT", "Hard"
+    GENERIC = 40, "Generic Bounce", "Soft"
+    MAIL_BLOCK = 50, "Mail Block", "Block"
+    SPAM_BLOCK = 51, "Spam Block", "Block"
+    SPAM_CONTENT = 52, "Spam Content", "Block"
+    ATTACHMENT = 53, "Prohibited Attachment", "Block"
+    RELAYING = 54, "Relaying Denied", "Block"
+    AUTO_REPLY = 60, "Auto-Reply", "Soft"
+    TRANSIENT = 70, "Transient Failure", "Soft"
+    SUBSCRIBE = 80, "Subscribe", "Admin"
+    UNSUBSCRIBE = 90, "Unsubscribe", "Hard"
+    CHALLENGE = 100, "Challenge-Response", "Soft"
 
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
