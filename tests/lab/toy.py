@@ -70,6 +70,11 @@ class ToyEngine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _sync(self) -> None:
+        self._loop.trace.note("disk sync")  # a moment to crash at
+        self._disk.sync()
+        self._loop.trace.note("disk synced")
+
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks[task] = None
@@ -82,8 +87,8 @@ class ToyEngine:
         task.add_done_callback(lambda task: self._tasks.pop(task, None))
         try:
             await self._session(reader, writer)
-        except (OSError, EOFError, asyncio.LimitOverrunError):
-            pass
+        except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass  # Python 3.11's start_server complains about a handler that was cancelled
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -111,7 +116,7 @@ class ToyEngine:
             return
         place = self._disk.append({"kind": "mail", "from": sender, "to": to, "content": content.decode("latin-1")})
         if self._flaw != "does not sync":
-            await self._loop.run_in_executor(None, self._disk.sync)
+            await self._loop.run_in_executor(None, self._sync)
         for name in to:
             self._spawn(self._deliver(place, sender, name, content))
 
@@ -133,7 +138,7 @@ class ToyEngine:
         if code >= 500 and sender and self._flaw != "tells nobody":
             await self._keep("", [sender], f"Subject: failed\r\n\r\n{to} failed\r\n".encode())
         self._disk.append({"kind": "delivered" if code < 400 else "failed", "mail": place, "to": to})
-        await self._loop.run_in_executor(None, self._disk.sync)
+        await self._loop.run_in_executor(None, self._sync)
 
     async def _attempt(self, address: str, sender: str, to: str, content: bytes) -> int:
         reader, writer = await asyncio.open_connection(address, 25)
@@ -151,9 +156,9 @@ class ToyEngine:
             else:
                 writer.write(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
             code = await _reply(reader)
-            if self._flaw == "asks twice" and code == 250:
-                return 451
-            return code
+            if 300 <= code < 400:
+                raise ValueError(code)
+            return 451 if self._flaw == "asks twice" and code == 250 else code
         finally:
             writer.close()
 

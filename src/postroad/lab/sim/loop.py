@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import events
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextvars import Context
+from contextvars import Context, copy_context
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,6 +64,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._clock_resolution = 1e-9
         self._selector = _Jump(self)
         self.trace = Trace(self.time)
+        self.neutral = copy_context()  # belongs to no process: for what the world itself does
+        self.neutral.run(OWNER.set, None)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

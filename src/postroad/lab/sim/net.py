@@ -107,8 +107,6 @@ class SimNet:
         self.loop = loop
         self.weather = Weather()
         self._rng = rng
-        self._neutral = copy_context()
-        self._neutral.run(OWNER.set, None)
         self._rules: list[Callable[[Dial], LinkPlan | None]] = []
         self._listeners: dict[tuple[str, int], list[Listener]] = {}
         self._machines: set[str] = set()
@@ -162,6 +160,13 @@ class SimNet:
         self.loop.trace.note("heal", address)
         self._cut.discard(address)
         self._weigh_all(address)
+
+    def mend(self) -> None:
+        """All machines are up and connected."""
+        for address in sorted(self._cut):
+            self.heal(address)
+        for address in sorted(self._down):
+            self.up(address)
 
     def _weigh_all(self, address: str) -> None:
         for link in self._links:
@@ -245,7 +250,7 @@ class SimNet:
         return self.weather.plan(self._rng)
 
     def later(self, delay: float, callback: Callable[..., None], *args: object) -> None:
-        self.loop.call_later(delay, callback, *args, context=self._neutral)
+        self.loop.call_later(delay, callback, *args, context=self.loop.neutral)
 
     def latency(self, plan: LinkPlan) -> float:
         return self._rng.uniform(*self.weather.latency) if plan.latency is None else plan.latency
@@ -287,7 +292,7 @@ class SimNet:
             draw = rng.random()
             cut = Cut.WHOLE if draw < 0.5 else Cut.SPLIT if draw < 0.85 else Cut.CRUMBS
         path = Path(latency, weather.jitter, rng.randint(*weather.window), cut, fault)
-        return Pipe(self.loop, rng, self._neutral, path, label)
+        return Pipe(self.loop, rng, path, label)
 
     def _port(self) -> int:
         self._next_port = self._next_port + 1 if self._next_port < 60999 else 32768

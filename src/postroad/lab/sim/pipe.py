@@ -13,7 +13,6 @@ import errno
 import zlib
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
 from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -65,16 +64,13 @@ class End(Protocol):
         """The write buffer has shrunk."""
 
 
-_CRUMBS = 64  # pieces of a few octets a pipe sends before it takes larger ones, to bound the work
+_CRUMBS = 24  # pieces of a few octets a pipe sends before it takes larger ones, to bound the work
 
 
 class Pipe:
-    """neutral: a context that belongs to no process, for what the network itself does."""
-
-    def __init__(self, loop: SimLoop, rng: Random, neutral: Context, path: Path, label: str) -> None:
+    def __init__(self, loop: SimLoop, rng: Random, path: Path, label: str) -> None:
         self._loop = loop
         self._rng = rng
-        self.neutral = neutral
         self._path = path
         self.label = label
         self.sender: End | None = None
@@ -172,7 +168,7 @@ class Pipe:
     def _set_timer(self) -> None:
         if self._timer is None and self._flying and not self._blocked:
             when = max(self._flying[0][0], self._loop.time())
-            self._timer = self._loop.call_at(when, self._tick, context=self.neutral)
+            self._timer = self._loop.call_at(when, self._tick, context=self._loop.neutral)
 
     # --- the network --------------------------------------------------------------------------------------------------
 
@@ -234,7 +230,7 @@ class Pipe:
             self._watches.popleft()[1]()
         if self.pending and self._ack is None:
             when = self._loop.time() + self._path.latency
-            self._ack = self._loop.call_at(when, self._acked, context=self.neutral)
+            self._ack = self._loop.call_at(when, self._acked, context=self._loop.neutral)
 
     def refuse(self) -> None:
         """Bytes came to a closed socket: its kernel answers with a reset."""

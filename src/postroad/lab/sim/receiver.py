@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -27,7 +28,7 @@ class Act(NamedTuple):
 @dataclass
 class Arrival:
     """A message whose end was received. accepted: we decided for a 2xx. answered: when the client's protocol was handed
-    that reply, None if it never was. Times are of the loop."""
+    an unmistakable 250, None if it never was. Times are of the loop."""
 
     at: float
     source: str
@@ -73,6 +74,7 @@ class Manner:
         return None
 
 
+_SUCCESS = re.compile(r"2\d\d( [^\n]*)?")
 _NONSENSE = ("", "hello there", "999 what", "250", "25", "250-open\n250-end", "354 more", "220 again")
 
 
@@ -202,8 +204,8 @@ class _Session(asyncio.Protocol):
             reply = act.text or right
             good = reply[:1] == right[:1] and act.deed == "reply"
             if arrival is not None:
-                # Nonsense that can be read as a success has taken over the responsibility as well.
-                arrival.accepted = reply[:1] == "2"
+                # Any whole 2xx reply hands the responsibility over, expected there or not (RFC 5321 4.2.1).
+                arrival.accepted = _SUCCESS.fullmatch(reply) is not None
             if act.delay:
                 self._held = True
                 self._receiver.loop.call_later(act.delay, self._say_later, reply, arrival)
@@ -228,7 +230,8 @@ class _Session(asyncio.Protocol):
 
     def _say(self, reply: str, arrival: Arrival | None = None) -> None:
         self._transport.write(reply.replace("\n", "\r\n").encode() + b"\r\n")
-        if arrival is not None and arrival.accepted:
+        # A client may well doubt a 2xx that isn't the right one, and come again.
+        if arrival is not None and arrival.accepted and reply.startswith("250"):
             self._transport.when_read(lambda: self._answered(arrival))
 
     def _answered(self, arrival: Arrival) -> None:

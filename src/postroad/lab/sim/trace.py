@@ -15,6 +15,8 @@ class Trace:
         self._hash = hashlib.blake2b(digest_size=16)
         self._lines: deque[str] = deque(maxlen=keep)
         self.count = 0
+        self._alarm_at = 0
+        self._alarm: Callable[[], None] = lambda: None
 
     def note(self, kind: str, *details: object) -> None:
         """Details go in by their str(): never hand over an object whose text holds its memory address."""
@@ -22,6 +24,14 @@ class Trace:
         self._hash.update(line.encode("utf-8", "backslashreplace"))
         self._lines.append(line)
         self.count += 1
+        if self.count == self._alarm_at:
+            self._alarm()
+
+    def alarm(self, after: int, call: Callable[[], None]) -> None:
+        """Call once, when this many more lines have been noted, in the middle of whatever notes the last one.
+        0: never; it replaces an alarm set before."""
+        self._alarm_at = self.count + after if after else 0
+        self._alarm = call
 
     def digest(self) -> str:
         return self._hash.hexdigest()

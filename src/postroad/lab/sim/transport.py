@@ -102,7 +102,7 @@ class SimTransport(asyncio.Transport):
             return
         self._reading = True
         if self._unread or self._unread_end:
-            self._loop.call_soon(self._catch_up, context=self._in.neutral)
+            self._loop.call_soon(self._catch_up, context=self._loop.neutral)
 
     # --- asyncio.WriteTransport ---------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from postroad.lab.sim.clock import SimClock
 from postroad.lab.sim.loop import SimLoop
 from postroad.lab.sim.names import SimResolver
 from postroad.lab.sim.net import SimNet
-from postroad.lab.sim.process import Process, ProcessDied, ProcessKilled
+from postroad.lab.sim.process import OWNER, Process, ProcessDied, ProcessKilled
 from postroad.lab.sim.receiver import SmtpReceiver
 from postroad.lab.sim.sender import SmtpSender
 
@@ -81,7 +81,7 @@ class World:
         self.senders: list[SmtpSender] = []
         self.engine: Engine | None = None
         self._make_engine = make_engine
-        self._engine_addresses = list(engine_addresses)
+        self.engine_addresses = engine_addresses
         self._engine_process: Process | None = None
         self._processes: list[Process] = []
         self._disk_rng = self.rng("disk")
@@ -138,7 +138,7 @@ class World:
         """Raises ProcessDied when it is crashed before it serves."""
         assert self._engine_process is None, "it runs already"
         self.trace.note("start")
-        process = self._engine_process = self.process("engine", *self._engine_addresses)
+        process = self._engine_process = self.process("engine", *self.engine_addresses)
         self.engine = process.call(self._make_engine, self, process)
         await process.run(self.engine.start())
         self.trace.note("started")
@@ -163,6 +163,18 @@ class World:
         process.kill()
         self.disk.crash(self._disk_rng)
         self._drop()
+
+    def crash_after(self, notes: int) -> None:
+        """Crash when this many more lines have been traced: in the middle of a disk operation of the engine, say.
+        0: don't."""
+        self.trace.alarm(notes, self._crash_here)
+
+    def _crash_here(self) -> None:
+        process = self._engine_process
+        if process is not None and OWNER.get() is process:
+            self.crash_engine()
+            raise ProcessKilled
+        self.loop.call_soon(self.crash_engine, context=self.loop.neutral)
 
     def _drop(self) -> None:
         process, self._engine_process, self.engine = self._engine_process, None, None
