@@ -1,0 +1,141 @@
+"""The values that go into the journal and come out of it.
+
+place: where a mail record stands, `segment << 32 | offset`; 0 is no place. cursor: the same packing in the event
+stream.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Flags of an event. Plain integers: they are tested for every event, and IntFlag is ten times slower.
+ACCEPTED = 1  # the injection event of a message: exactly one for each recipient of each mail record
+TERMINAL = 2  # the message is over; writing this event is what removes it
+STATE = 4  # attempts and next_attempt_ms are the message's new state
+
+_OFFSET_BITS = 32
+_OFFSET_MASK = (1 << _OFFSET_BITS) - 1
+
+
+def pack_place(segment: int, offset: int) -> int:
+    return segment << _OFFSET_BITS | offset
+
+
+def split_place(place: int) -> tuple[int, int]:
+    """(segment, offset)"""
+    return place >> _OFFSET_BITS, place & _OFFSET_MASK
+
+
+class Event:
+    """One event about one message (or, with place 0, about none).
+
+    kind: its type, 0..255, opaque here (events/kinds.py). flags: ACCEPTED, TERMINAL, STATE. attempts: 0..65535, larger
+    values are kept as 65535. place, index: the mail record and the recipient in it; the journal fills in the place of
+    ACCEPTED events. time_ms: Unix milliseconds, 0 for "when it is committed".
+    payload: the JSON object that consumers will see, byte for byte. b"" is bookkeeping that no consumer sees.
+    """
+
+    __slots__ = ("attempts", "flags", "index", "kind", "message_id", "next_attempt_ms", "payload", "place", "time_ms")
+
+    def __init__(
+        self,
+        message_id: int,
+        kind: int,
+        payload: bytes,
+        *,
+        flags: int = 0,
+        attempts: int = 0,
+        next_attempt_ms: int = 0,
+        place: int = 0,
+        index: int = 0,
+        time_ms: int = 0,
+    ) -> None:
+        self.message_id = message_id
+        self.kind = kind
+        self.payload = payload
+        self.flags = flags
+        self.attempts = attempts
+        self.next_attempt_ms = next_attempt_ms
+        self.place = place
+        self.index = index
+        self.time_ms = time_ms
+
+
+class Mail:
+    """One transaction: a body and what is known of its recipients.
+
+    ids: the message id of each recipient, in order. received_ms: Unix milliseconds. meta: opaque here (see
+    queue/stored.py).
+    """
+
+    __slots__ = ("content", "ids", "meta", "received_ms", "trace")
+
+    def __init__(self, ids: list[int], received_ms: int, meta: bytes, trace: bytes, content: bytes) -> None:
+        self.ids = ids
+        self.received_ms = received_ms
+        self.meta = meta
+        self.trace = trace
+        self.content = content
+
+
+class StoredMail(NamedTuple):
+    """A mail record read back. indexes: the recipients' numbers in the original transaction; compaction leaves out
+    those that are done, so they need not be 0, 1, 2 ..."""
+
+    ids: list[int]
+    indexes: list[int]
+    received_ms: int
+    meta: bytes
+    trace: bytes
+    content: bytes
+
+
+class HoseEvent(NamedTuple):
+    """An event as consumers see it. cursor: its own; next: the cursor just behind it, what a consumer acknowledges."""
+
+    cursor: int
+    next: int
+    message_id: int
+    kind: int
+    flags: int
+    time_ms: int
+    payload: bytes
+
+
+class LiveRecipient(NamedTuple):
+    """A message that recovery found not done, and its last state (0, 0: never tried)."""
+
+    message_id: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody misses
+    attempts: int
+    next_attempt_ms: int
+
+
+class LiveMail(NamedTuple):
+    """A mail record with at least one message that is not done. size: octets of trace and content."""
+
+    place: int
+    received_ms: int
+    size: int
+    meta: bytes
+    live: list[LiveRecipient]
+
+
+class Damage(NamedTuple):
+    """Bytes that are not as they were written. stream: "mail" or "event".
+
+    ids, indexes: accepted messages that are lost with the bytes, as far as the record's header could be read; the
+    reader of this ends them with a TERMINAL event (place is theirs).
+    """
+
+    stream: str
+    segment: int
+    offset: int
+    length: int
+    reason: str
+    place: int = 0
+    ids: tuple[int, ...] = ()
+    indexes: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.stream} segment {self.segment}, offset {self.offset}, {self.length} bytes: {self.reason}"

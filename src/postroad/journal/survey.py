@@ -1,0 +1,166 @@
+"""What a journal finds when it is opened: where each stream ends, the balance, and what the last crash left half done.
+
+Only the ends of the streams are read here, so that new mail is welcome at once; recovery.py reads the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from postroad.journal.catalog import Catalog, Segment
+from postroad.journal.disk import Disk, File
+from postroad.journal.format import FILE_HEADER_SIZE, HEADER_SIZE, STREAM_NAMES, FileHeader, pack_void
+from postroad.journal.records import ACCEPTED, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
+from postroad.journal.scan import EventRow, EventScanner, Gap, MailScanner, body_is_whole, payload
+from postroad.journal.tail import Balance
+
+QUARANTINE = "quarantine"
+_MAX_QUARANTINED = 64 << 20  # bytes of one damaged stretch that are put aside
+
+
+def quarantine(disk: Disk, directory: Path, file: File, damage: Damage) -> None:
+    """Put the damaged bytes aside for a person to look at, once. A disk that can't take them is no reason to stop."""
+    folder = directory / QUARANTINE
+    path = folder / f"{damage.stream}-{damage.segment:08d}-{damage.offset:010d}.bin"
+    with contextlib.suppress(OSError):  # FileExistsError among them
+        disk.make_dir(folder)
+        data = file.read(damage.offset, min(damage.length, _MAX_QUARANTINED))
+        if data:
+            disk.create(path, len(data)).write([data], 0, sync=False)
+
+
+def gap_damage(segment: Segment, gap: Gap) -> Damage:
+    reason = "zeros where records should be" if gap.zeros else "no valid record header"
+    return Damage(STREAM_NAMES[segment.stream], segment.number, gap.offset, gap.length, reason)
+
+
+class Survey:
+    """The state of the streams' ends.
+
+    balance: of all events kept. event_end, mail_end: where the records of each stream's last segment end. low, high:
+    mail segments that the last event segment tells of.
+    missing: committed mail without an injection event, in mail order: those events are to be written first of all.
+    """
+
+    def __init__(self, disk: Disk, directory: Path, catalog: Catalog, salt: int) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._salt = salt
+        self.balance = Balance()
+        self.event_end = self.mail_end = FILE_HEADER_SIZE
+        self.low = self.high = 0
+        self.missing: list[tuple[LiveMail, LiveRecipient]] = []
+        self.damage: list[Damage] = []
+        # The last injection event before any hole, and the ids of those behind the first hole.
+        self._upto = (0, 0)
+        self._later: set[int] = set()
+        self._survey_events(catalog.events)
+        self._survey_mail(catalog.mail)
+
+    def _survey_events(self, segments: list[Segment]) -> None:
+        # Usually the last segment alone; more when headers, which carry the balance, are damaged.
+        begin = max((at for at, segment in enumerate(segments) if segment.header is not None), default=0)
+        for segment in segments[begin:]:
+            if segment.header is not None:
+                self.balance = header_balance(segment.header)
+            self._upto = self.balance.accepted_place, self.balance.accepted_index
+            self._survey_event_segment(segment)
+
+    def _survey_event_segment(self, segment: Segment) -> None:
+        file = self._disk.open(self._directory / segment.name, write=not segment.sealed)
+        scanner = EventScanner(file, segment.number, self._salt, segment.end)
+        torn: list[EventRow] = []
+        injections: list[EventRow] = []
+        self.low = self.high = 0
+        for window in scanner.windows():
+            good = []
+            for row in window.rows:
+                if not segment.sealed and payload(window, row) is None:
+                    torn.append(row)
+                else:
+                    good.append(row)
+                    if row.flags & ACCEPTED:
+                        injections.append(row)
+            self.balance, self.low, self.high = count_events(good, self.balance, self.low, self.high)
+        self.event_end = scanner.end
+        holes = [gap for gap in scanner.gaps if gap.offset < scanner.end]
+        first = min([gap.offset for gap in holes] + [row.offset for row in torn], default=scanner.end)
+        for row in injections:
+            if row.offset < first:
+                self._upto = row.place, row.index
+            else:
+                self._later.add(row.message_id)
+        if not segment.sealed:
+            holes += [Gap(row.offset, row.size, False) for row in torn]
+            self._void(file, segment, holes)
+
+    def _survey_mail(self, segments: list[Segment]) -> None:
+        upto_segment, upto_offset = split_place(self._upto[0])
+        for segment in segments:
+            if segment.number < upto_segment and segment.sealed:
+                continue
+            start = upto_offset if segment.number == upto_segment else FILE_HEADER_SIZE
+            self._survey_mail_segment(segment, start)
+
+    def _survey_mail_segment(self, segment: Segment, start: int) -> None:
+        file = self._disk.open(self._directory / segment.name, write=not segment.sealed)
+        scanner = MailScanner(file, segment.number, self._salt, segment.end, start)
+        torn: list[Gap] = []
+        for row in scanner.rows():
+            if row.moved or row.entries is None:
+                continue
+            place = pack_place(segment.number, row.offset)
+            new = [
+                entry
+                for entry in row.entries
+                if (place, entry.index) > self._upto and entry.message_id not in self._later
+            ]
+            if not new:
+                continue
+            if row.meta is None or not body_is_whole(file, row):
+                # Without an injection event it was not acknowledged for sure: the sync was still under way.
+                torn.append(Gap(row.offset, row.size, False))
+                continue
+            mail = LiveMail(place, row.head.received_ms, row.body_length, row.meta, row.entries)
+            self.missing += [(mail, entry) for entry in new]
+            last_id = max(self.balance.last_id, *(entry.message_id for entry in new))
+            self.balance = self.balance._replace(last_id=last_id)
+        self.mail_end = scanner.end
+        holes = [gap for gap in scanner.gaps if gap.offset < scanner.end]
+        self._void(file, segment, torn if segment.sealed else holes + torn)
+
+    def _void(self, file: File, segment: Segment, gaps: Iterable[Gap]) -> None:
+        """Mark bytes that the crash left half written as no record, once and for all readers to come."""
+        for gap in gaps:
+            if not gap.zeros:
+                damage = gap_damage(segment, gap)._replace(reason="half written or damaged")
+                self.damage.append(damage)
+                quarantine(self._disk, self._directory, file, damage)
+            if gap.length >= HEADER_SIZE:
+                place = pack_place(segment.number, gap.offset)
+                with contextlib.suppress(OSError):  # then the next reader finds it as we did
+                    file = self._disk.open(self._directory / segment.name, write=True)
+                    file.write([pack_void(gap.length, place, self._salt)], gap.offset, sync=True)
+
+
+def header_balance(header: FileHeader) -> Balance:
+    return Balance(header.accepted, header.terminal, header.accepted_place, header.accepted_index, header.last_id)
+
+
+def count_events(rows: Iterable[EventRow], balance: Balance, low: int, high: int) -> tuple[Balance, int, int]:
+    """The balance, and the lowest and highest mail segment told of, after these events."""
+    accepted, terminal, accepted_place, accepted_index, last_id = balance
+    for row in rows:
+        if row.flags & TERMINAL:
+            terminal += 1
+        if row.flags & ACCEPTED:
+            accepted += 1
+            accepted_place, accepted_index = row.place, row.index
+        last_id = max(last_id, row.message_id)
+        segment = row.place >> 32
+        high = max(high, segment)
+        if segment and (segment < low or not low):
+            low = segment
+    return Balance(accepted, terminal, accepted_place, accepted_index, last_id), low, high
