@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from random import Random
 from typing import Any
@@ -90,9 +89,7 @@ class ToyEngine:
         except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass  # Python 3.11's start_server complains about a handler that was cancelled
         finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            writer.transport.close()
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 toy\r\n")
@@ -160,12 +157,14 @@ class ToyEngine:
                 raise ValueError(code)
             return 451 if self._flaw == "asks twice" and code == 250 else code
         finally:
-            writer.close()
+            writer.transport.abort()  # close() waits for ever when the peer reads no more
 
 
 async def _reply(reader: asyncio.StreamReader) -> int:
     while True:
         line = await reader.readuntil(b"\r\n")
+        if not line[:3].isdigit():
+            raise ValueError(line)
         if line[3:4] != b"-":
             return int(line[:3])
 
