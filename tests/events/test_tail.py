@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.events import At, EventEncoder, Kind, json_line, parse_start, text_line
-from postroad.journal.records import HoseEvent
+from postroad.journal import HoseEvent
 from postroad.message import Body, Outcome, Recipient, Reply, Stage, Transaction, Verdict
 
 NOW = 1_790_000_000.0

@@ -196,7 +196,7 @@ def _shown_default(parameter: Any) -> str:
     default = parameter.default
     if default in (None, "", False, ()) or getattr(parameter, "is_flag", False):
         return ""
-    return f"`{default}`"
+    return f"`{default}`".replace("\n", "\\n")
 
 
 def _words(member: Enum) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from postroad.events.cursors import ConsumerError, CursorFiles
-from postroad.journal.records import HoseEvent
+from postroad.journal import HoseEvent
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Hose:
             raise
         return Consumer(self, name, cursor, kinds)
 
-    async def tail(self, start: Start = "end", kinds: Collection[int] | None = None) -> AsyncIterator[HoseEvent]:
+    async def tail(self, start: Start = "end", kinds: Collection[int] | None = None) -> AsyncGenerator[HoseEvent, None]:
         """Events as they are committed, without an end and without a durable cursor."""
         feed = _Feed(self._source, await self._resolve(start), kinds)
         try:
@@ -112,7 +112,7 @@ class Hose:
     async def _resolve(self, start: Start) -> int:
         match start:
             case "begin":
-                return self._source.begin_cursor()
+                return await _off_loop(self._source.begin_cursor)
             case "end":
                 return self._source.end_cursor()
             case At(wall):
@@ -186,9 +186,8 @@ class _Feed:
         while True:
             # Cleared before the read: a commit after it sets the event again.
             self._news.clear()
-            events, following = await _off_loop(self._source.read_events, self.cursor, limit, max_bytes)
-            # Asked for after the read: to miss a loss would be worse than to tell of one that was just avoided.
-            self._lost |= self.cursor < self._source.begin_cursor()
+            events, following, begin = await _off_loop(self._look, limit, max_bytes)
+            self._lost |= self.cursor < begin
             moved = following != self.cursor
             self.cursor = following
             wanted = events if self._kinds is None else [event for event in events if event.kind in self._kinds]
@@ -196,6 +195,12 @@ class _Feed:
                 return wanted
             if not moved:
                 await self._news.wait()
+
+    def _look(self, limit: int, max_bytes: int) -> tuple[list[HoseEvent], int, int]:
+        """Blocking. What the journal has from the cursor on, where that ends, and where the journal begins; this is
+        asked for last, for to miss a loss would be worse than to tell of one that was just avoided."""
+        events, following = self._source.read_events(self.cursor, limit, max_bytes)
+        return events, following, self._source.begin_cursor()
 
 
 async def _off_loop(call: Callable[..., T], *args: object) -> T:

@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 
 from postroad.config.values import parse_duration
 from postroad.events.hose import At, Start
-from postroad.journal.records import HoseEvent
+from postroad.journal import HoseEvent
 
 _decode = Decoder(dict[str, object]).decode
 _UNIX = re.compile(r"@(\d+(?:\.\d+)?)\Z", re.ASCII)
