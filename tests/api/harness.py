@@ -128,7 +128,7 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Served]:
+async def serving(*, reuse_port: bool = False, **options: Any) -> AsyncIterator[Served]:
     acceptor = MemoryAcceptor()
     given = {"address": "127.0.0.1:0", "keys": [ApiKey(label="test", sha256=DIGEST)], **options}
     clock = SystemClock()
@@ -140,7 +140,7 @@ async def serving(**options: Any) -> AsyncIterator[Served]:
         ids=IdSource(clock.wall),
         rng=random.Random(7),
     )
-    await server.start()
+    await server.start(reuse_port=reuse_port)
     try:
         yield Served(server, acceptor, Client(server.address))
     finally:

@@ -18,10 +18,15 @@ from postroad.net import Clock
 
 MAX_URI = 4096  # octets, api.md 1.1
 MAX_HEAD = 65_536  # octets of header fields and trailers of one request
+_HEAD_TOO_LARGE = f"the request's head is larger than {MAX_HEAD} octets"
+LINGER = 5.0  # seconds that a refused client gets to stop sending and read the reply
 
 
 class Shared(ServerState):
-    """What the connections of a server share. max_discard: octets of a body read after its request was answered."""
+    """What the connections of a server share.
+
+    max_discard: octets read and thrown away after the reply to a request that had not come in whole.
+    """
 
     def __init__(self, clock: Clock, *, max_connections: int, idle_time: float, max_discard: int) -> None:
         self._clock = clock
@@ -47,6 +52,24 @@ def _date_header(second: int) -> list[tuple[bytes, bytes]]:
     return [(b"date", formatdate(second, usegmt=True).encode())]
 
 
+class _Transport:
+    """The transport as uvicorn sees it: its close() lets the client read the reply first."""
+
+    __slots__ = ("_connection", "abort", "get_extra_info", "is_closing", "pause_reading", "resume_reading", "write")
+
+    def __init__(self, real: asyncio.Transport, connection: Connection) -> None:
+        self._connection = connection
+        self.abort = real.abort
+        self.get_extra_info = real.get_extra_info
+        self.is_closing = connection.is_closing
+        self.pause_reading = real.pause_reading
+        self.resume_reading = real.resume_reading
+        self.write = real.write
+
+    def close(self) -> None:
+        self._connection.finish()
+
+
 class Connection(HttpToolsProtocol):
     """One client connection."""
 
@@ -59,10 +82,12 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0  # octets since the parser last made something of them
         self._discarded = 0
         self._refusal: tuple[Code, str] | None = None
+        self._lingering = False
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))
+        self._real = cast(asyncio.Transport, transport)
+        super().connection_made(cast(asyncio.Transport, _Transport(self._real, self)))
         self._shared.empty.clear()
         if len(self.connections) > self._shared.max_connections:
             self._refuse(Code.RESOURCES_UNAVAILABLE, "too many connections")
@@ -77,6 +102,30 @@ class Connection(HttpToolsProtocol):
         if not self.connections:
             self._shared.empty.set()
 
+    def is_closing(self) -> bool:
+        return self._lingering or self._real.is_closing()
+
+    def finish(self) -> None:
+        """Close once everything is written. While the client is still sending, closing at once would reset the
+        connection, and the reply would be lost on its way (RFC 9112 9.6): so first only our direction is closed."""
+        if self.is_closing():
+            return
+        unread = self._refusal is not None or (self.cycle is not None and self.cycle.more_body)
+        if not unread or not self._real.can_write_eof():
+            self._real.close()
+            return
+        self._lingering = True
+        self._real.write_eof()
+        self.flow.resume_reading()
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self.loop.call_later(LINGER, self._real.close)
+
+    def _discard(self, octets: int) -> None:
+        self._discarded += octets
+        if self._discarded > self._shared.max_discard:
+            self._real.close()
+
     def _look(self) -> None:
         """Close the connection when the client owes us something for too long; look again when it may do so next.
 
@@ -88,13 +137,16 @@ class Connection(HttpToolsProtocol):
         if self._began is not None:
             since = min(since, self._began)
         if now - since >= self._shared.idle_time:
-            self.transport.close()
+            self._real.close()
             return
         self._watch = self.loop.call_at(since + self._shared.idle_time, self._look)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self.transport.is_closing():
+        if self._lingering:
+            self._discard(len(data))
+            return
+        if self._real.is_closing():
             return
         self._last = self.loop.time()
         self._unparsed += len(data)
@@ -104,7 +156,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(*(self._refusal or (Code.BAD_REQUEST, "this is not a valid HTTP request")))
         else:
             if self._unparsed > MAX_HEAD:
-                self._refuse(Code.BAD_REQUEST, "the request's head is too large")
+                self._refuse(Code.BAD_REQUEST, _HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -121,7 +173,7 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0
         self._head += len(name) + len(value) + 4
         if self._head > MAX_HEAD:
-            self._stop(Code.BAD_REQUEST, "the request's head is too large")
+            self._stop(Code.BAD_REQUEST, _HEAD_TOO_LARGE)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -136,9 +188,7 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0
         if self.cycle.response_complete:
             # Most clients send all before they look for a reply, so the rest is read; but not without end.
-            self._discarded += len(body)
-            if self._discarded > self._shared.max_discard:
-                self.transport.close()
+            self._discard(len(body))
             return
         super().on_body(body)
 
@@ -155,9 +205,10 @@ class Connection(HttpToolsProtocol):
         """Answer outside the application, and close."""
         if self.cycle is not None and not self.cycle.response_complete:
             # A reply is under way: ours would break into it, or be taken for the answer to another request.
-            self.transport.close()
+            self._real.close()
             return
+        self._refusal = (code, description)
         body = plain_failure(code, description)
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[code.status] + head + body)
-        self.transport.close()
+        self._real.write(STATUS_LINE[code.status] + head + body)
+        self.finish()

@@ -42,7 +42,8 @@ class HttpServer:
         self._accepting = True
         self._server: asyncio.Server | None = None
         setting = Setting(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content)
-        injection = Injection(acceptor, clock, setting, options.max_body, Budget(options.max_in_flight))
+        self._budget = Budget(options.max_in_flight)
+        injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
         app = make_app(injection, lambda: self.keys, lambda: self._accepting)
         # Nothing of uvicorn's process management is used: no signals, no logging set-up, no timers of its own.
         self._config = uvicorn.Config(
@@ -87,6 +88,11 @@ class HttpServer:
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    @property
+    def memory_of_bodies(self) -> int:
+        """Octets of request bodies held now."""
+        return self._budget.taken
+
     def stop_accepting(self) -> None:
         """Close the listening socket. Open connections are served on."""
         self._accepting = False
@@ -97,12 +103,10 @@ class HttpServer:
         """Close idle connections and let the others finish their request. False: some were left after `timeout` s."""
         for connection in list(self._shared.connections):
             connection.shutdown()
-        gone = asyncio.gather(self._shared.empty.wait(), *self._shared.tasks, return_exceptions=True)
-        try:
-            await asyncio.wait_for(gone, timeout)
-        except TimeoutError:
-            return False
-        return True
+        empty = asyncio.ensure_future(self._shared.empty.wait())
+        _, left = await asyncio.wait({empty, *self._shared.tasks}, timeout=timeout)
+        empty.cancel()
+        return not left
 
     async def close(self) -> None:
         """Cut all that is left."""

@@ -147,7 +147,8 @@ def file_name_parameter(field: str, name: str) -> str:
         raise HeaderError(field, "is not valid Unicode") from None
     if octets > 255:
         raise HeaderError(field, "is longer than 255 bytes")
-    if is_plain(name) and "\t" not in name:
+    # White space that readers might trim or join is better encoded, too.
+    if is_plain(name) and " ".join(name.split()) == name:
         return "filename=" + quoted_string(name)
     return "filename*=UTF-8''" + quote(name, safe="")
 
