@@ -34,13 +34,13 @@ class Why(IntEnum):
 
 
 class Entry(NamedTuple):
-    """place, index: where the journal keeps it. path: number of its queue. expires, next_attempt: Unix seconds.
+    """place, slot: where the journal keeps it (the record, and which of its recipients). path: number of its queue. expires, next_attempt: Unix seconds.
 
     code: last SMTP reply code (0: none yet). attempts saturates at 65535.
     """
 
     place: int
-    index: int
+    slot: int
     attempts: int
     path: int
     received: int
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
     def pack(self) -> bytes:
         return _PACK.pack(
             self.place,
-            self.index,
+            self.slot,
             min(self.attempts, 0xFFFF),
             self.path,
             self.received & _U32,
@@ -67,5 +67,5 @@ class Entry(NamedTuple):
 
 
 def unpack(packed: bytes) -> Entry:
-    place, index, attempts, path, received, expires, next_attempt, state, why, code, _ = _PACK.unpack(packed)
-    return Entry(place, index, attempts, path, received, expires, next_attempt, State(state), Why(why), code)
+    place, slot, attempts, path, received, expires, next_attempt, state, why, code, _ = _PACK.unpack(packed)
+    return Entry(place, slot, attempts, path, received, expires, next_attempt, State(state), Why(why), code)

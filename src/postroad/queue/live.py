@@ -113,7 +113,7 @@ def _unpacked(number: int, entry: Entry, path: Path) -> Message:
     message = Message()
     message.id = number
     message.place = entry.place
-    message.index = entry.index
+    message.index = entry.slot
     message.attempts = entry.attempts
     message.received = float(entry.received)
     message.expires = float(entry.expires)

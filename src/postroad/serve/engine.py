@@ -90,7 +90,7 @@ class Engine:
             for options in config.listener
         ]
         self.http = (
-            HttpServer(config.http, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, random=rng)
+            HttpServer(config.http, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, rng=rng)
             if config.http.address
             else None
         )
