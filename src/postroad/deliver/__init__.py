@@ -1,1 +1,6 @@
 """7 Deliver: to the receivers' hosts."""
+
+from postroad.deliver.machine import TABLE, Machine, Step
+from postroad.deliver.pool import Deliverer, DeliveryStats
+
+__all__ = ["TABLE", "Deliverer", "DeliveryStats", "Machine", "Step"]

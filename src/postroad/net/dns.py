@@ -53,7 +53,7 @@ class _Answer(NamedTuple):
 
 
 class DnsResolver:
-    """options.servers: empty means those of `resolv_conf`. rng: draws the question ids; `random.SystemRandom()` wherever
+    """options.servers: empty means those of `resolv_conf`. rng: draws question ids; `random.SystemRandom()` wherever
     the answers come over a network. ipv6: look up AAAA records too."""
 
     def __init__(

@@ -1,0 +1,314 @@
+"""One connection to one host: the machine's shell. It moves octets, keeps the time of each step, and asks its owner for
+the next message. On the way of a message there are only callbacks: no task, no future."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from math import inf
+from typing import Protocol, cast
+
+from postroad.config.schema import DeliveryOptions
+from postroad.deliver.machine import Again, Machine, Result, Step
+from postroad.deliver.plan import Target
+from postroad.message import Message, Reply, Stage, Verdict
+
+# Octets handed to the transport at once; a longer message follows as the peer takes it. Nothing is copied up to here,
+# and no more than this (and the transport's 64 KB) is ever waiting in a buffer.
+_SLICE = 128 << 10
+# Results without a word to the peer (too large, needs SMTPUTF8) in a row before others get their turn.
+_BURST = 50
+
+
+class Owner(Protocol):
+    """What a connection needs of the path it works for. Called on the event loop; none may raise."""
+
+    def ready(self, connection: Connection) -> None:
+        """The session is established."""
+
+    def next(self, connection: Connection) -> Message | None:
+        """The message to send now; None: there is none, and the connection is idle until `work` is called."""
+
+    def load(self, connection: Connection, message: Message) -> None:
+        """The message has no body: fetch it, then call `loaded`."""
+
+    def settled(self, connection: Connection, message: Message, result: Result) -> None:
+        """How a message ended here."""
+
+    def closed(self, connection: Connection) -> None:
+        """An established session is over, and the connection gone."""
+
+
+class StepTimes:
+    """Seconds that each step may take."""
+
+    def __init__(self, options: DeliveryOptions) -> None:
+        times: dict[Step, float] = {
+            Step.BANNER: options.banner_timeout,
+            Step.EHLO: options.ehlo_timeout,
+            Step.HELO: options.ehlo_timeout,
+            Step.READY: options.idle_timeout,
+            Step.RSET: options.mail_timeout,
+            Step.MAIL: options.mail_timeout,
+            Step.RCPT: options.rcpt_timeout,
+            Step.SKIP: options.rcpt_timeout,
+            Step.DATA: options.data_timeout,
+            Step.DRAIN: options.data_timeout,
+            Step.EMPTY: options.final_timeout,
+            Step.CONTENT: options.final_timeout,
+            Step.QUIT: options.quit_timeout,
+            Step.CLOSED: options.quit_timeout,
+        }
+        self.by_step = tuple(float(times[step]) for step in Step)
+        self.body = float(options.body_timeout)
+
+
+class Connection(asyncio.Protocol):
+    """hello: our EHLO name. limit: messages before QUIT, 0 for no limit.
+
+    opened: done when the session is established (None) or will never be (the Result that says why).
+    expires: loop time from which the owner gives it no more messages. leaving: QUIT instead of the next message; set by
+    the owner, also from within `next` and `settled`. fruitless: why the session ended before any message got a
+    reply, though one was sent; None if that did not happen.
+    """
+
+    def __init__(self, owner: Owner, target: Target, source: str, hello: str, times: StepTimes, limit: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.target = target
+        self.source = source
+        self.expires = inf
+        self.opened: asyncio.Future[Result | None] = loop.create_future()
+        self.machine = Machine(hello)
+        self.message: Message | None = None
+        self.idle = False
+        self.leaving = False
+        self.established = False
+        self.fruitless: Reply | None = None
+        self._owner = owner
+        self._times = times
+        self._limit = limit
+        self._loop = loop
+        self._now = loop.time
+        self._transport: asyncio.Transport | None = None
+        self._slices: Iterator[memoryview] | None = None
+        self._paused = False
+        self._loading = False
+        self._deadline = inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+
+    # --- what the loop tells ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
+        if not self.source:
+            name = transport.get_extra_info("sockname")
+            self.source = str(name[0]) if name else ""
+        self._watch(self._times.by_step[Step.BANNER])
+
+    def data_received(self, data: bytes) -> None:
+        machine = self.machine
+        machine.receive(data, machine.step is Step.CONTENT and self._unsent())
+        self._work()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._slices is not None:
+            self._stream()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        machine = self.machine
+        if machine.step not in (Step.CLOSED, Step.QUIT):
+            machine.lost(self._slices is not None or self._paused)
+        self._transport = None
+        self._slices = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._report()
+        if self.established:
+            self._owner.closed(self)
+        elif not self.opened.done():
+            self.opened.set_result(machine.failure or _never_open())
+
+    # --- what the owner tells -----------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """There may be something to send; the connection is idle."""
+        self.idle = False
+        self._work()
+
+    def loaded(self, message: Message) -> None:
+        """The body that `load` was asked for is there."""
+        self._loading = False
+        if self.machine.step is Step.READY and message.body is not None:
+            self.machine.send(message, message.body)
+        elif self.machine.result is None:
+            reply = Reply(451, "4.4.2 the connection was lost before the message began")
+            self.machine.result = Result(Verdict.DEFERRED, reply, Stage.IDLE, internal=True, again=Again.HAND_OVER)
+        self._work()
+
+    def unreadable(self) -> None:
+        """The body can't be had, and the message is none of ours any more."""
+        self._loading = False
+        self.message = None
+        self._work()
+
+    def quit(self) -> None:
+        """Take leave if idle."""
+        if self.machine.step is Step.READY and self.message is None:
+            self.idle = False
+            self.machine.quit()
+            self._work()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- the work -----------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Write what the machine wants written, report what it found, give it the next message."""
+        machine = self.machine
+        for _ in range(_BURST):
+            if machine.output:
+                self._flush()
+            if machine.result is not None:
+                self._report()
+            if machine.step is not Step.READY or self._loading or self.idle:
+                break
+            if not self.established:
+                self.established = True
+                self._owner.ready(self)
+                if not self.opened.done():
+                    self.opened.set_result(None)
+            message = None
+            if not self.leaving and not (self._limit and machine.served >= self._limit):
+                message = self._owner.next(self)
+                if message is None and not self.leaving:
+                    self.idle = True
+                    break
+            if message is None:
+                machine.quit()
+                continue
+            self.message = message
+            if message.body is None:
+                self._loading = True
+                self._owner.load(self, message)
+                break
+            machine.send(message, message.body)
+        else:
+            self._loop.call_soon(self._work)
+        if self._transport is None:
+            return
+        step = machine.step
+        if step is Step.CLOSED:
+            self._close()
+        elif self._slices is None:
+            # _watch, in line: this is passed four times a message.
+            self._deadline = self._now() + self._times.by_step[step]
+            if self._deadline < self._timer_at:
+                self._set_timer()
+
+    def _report(self) -> None:
+        result = self.machine.result
+        message = self.message
+        if result is None or message is None or self._loading:
+            return
+        self.machine.result = None
+        self.message = None
+        if self.machine.step is Step.CLOSED and not self.machine.served:
+            self.fruitless = result.reply
+        self._owner.settled(self, message, result)
+
+    def _flush(self) -> None:
+        output = self.machine.output
+        self.machine.output = []
+        transport = self._transport
+        if transport is None:
+            return
+        if len(output) == 1 and len(output[0]) <= _SLICE:
+            transport.write(output[0])
+        elif sum(map(len, output)) <= _SLICE:
+            transport.writelines(output)
+        else:
+            self._slices = _slices(output)
+            self._stream()
+
+    def _stream(self) -> None:
+        """Hand over slices until the transport has enough."""
+        assert self._transport is not None
+        assert self._slices is not None
+        while not self._paused:
+            piece = next(self._slices, None)
+            if piece is None:
+                self._slices = None
+                self._watch(self._times.by_step[self.machine.step])
+                return
+            self._transport.write(piece)
+        self._watch(self._times.body)
+
+    def _unsent(self) -> bool:
+        return self._slices is not None or (self._transport is not None and self._transport.get_write_buffer_size() > 0)
+
+    def _close(self) -> None:
+        """The machine is done. A peer that does not take our QUIT gets no more than a moment to do so."""
+        assert self._transport is not None
+        if self._transport.is_closing():
+            return
+        self._slices = None
+        self._transport.close()
+        self._watch(self._times.by_step[Step.CLOSED])
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _watch(self, seconds: float) -> None:
+        """The step may take so long. One timer serves all steps: it is set again when it rings early, so that a busy
+        connection touches the loop's timers once in minutes rather than four times a message."""
+        self._deadline = self._now() + seconds
+        if self._deadline < self._timer_at:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._timer_at = inf
+        if self._transport is None:
+            return
+        if self._loading or self._now() < self._deadline:
+            if self._loading:
+                self._deadline = self._now() + self._times.by_step[Step.READY]
+            self._set_timer()
+            return
+        machine = self.machine
+        step = machine.step
+        if step is Step.READY:
+            self.quit()
+        elif step in (Step.QUIT, Step.CLOSED):
+            self._transport.abort()
+        else:
+            stalled = self._slices is not None
+            machine.timed_out(self._times.body if stalled else self._times.by_step[step], self._unsent())
+            self._report()
+            self._transport.abort()
+
+
+def _slices(pieces: list[bytes]) -> Iterator[memoryview]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), _SLICE):
+            yield view[start : start + _SLICE]
+
+
+def _never_open() -> Result:
+    reply = Reply(451, "4.4.2 the connection was closed before the session began")
+    return Result(Verdict.DEFERRED, reply, Stage.BANNER, internal=True)

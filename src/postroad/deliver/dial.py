@@ -1,0 +1,72 @@
+"""Establishing one connection: down the plan until some host greets us and answers EHLO."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from postroad.deliver.connection import Connection
+from postroad.deliver.machine import Result
+from postroad.deliver.plan import Target
+from postroad.message import Reply, Stage, Verdict
+
+
+class Failed(NamedTuple):
+    """A target that gave no session."""
+
+    target: Target
+    source: str
+    result: Result
+
+
+async def dial(
+    targets: Sequence[Target],
+    port: int,
+    *,
+    source: Callable[[str], str],
+    timeout: float,
+    make: Callable[[Target, str], Connection],
+    failed: Callable[[Failed], None],
+) -> bool:
+    """True when a session is established (its owner knows the connection by then), False when no target gave one.
+
+    source: the local address to use for a remote one, "" for the system's choice. timeout: seconds for each TCP
+    connection. failed: told of each target that failed, in order. A cancelled dial leaves no connection behind.
+    """
+    for target in targets:
+        local = source(target.address)
+        connection = make(target, local)
+        try:
+            result = await _connect(connection, port, timeout)
+        except BaseException:
+            if not connection.established:
+                connection.abort()
+            raise
+        if result is None:
+            return True
+        failed(Failed(target, connection.source, result))
+    return False
+
+
+async def _connect(connection: Connection, port: int, timeout: float) -> Result | None:
+    """None when the session is established."""
+    address = connection.target.address
+    local = (connection.source, 0) if connection.source else None
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().create_connection(lambda: connection, address, port, local_addr=local)
+    except TimeoutError:
+        connection.abort()
+        return _unreached(f"no connection to {address} port {port} within {timeout:g} s")
+    except (OSError, ValueError) as error:  # ValueError: the address is none
+        connection.abort()
+        number = getattr(error, "errno", None)
+        why = os.strerror(number) if number else str(error)
+        return _unreached(f"no connection to {address} port {port}{f' from {local[0]}' if local else ''}: {why}")
+    return await connection.opened
+
+
+def _unreached(text: str) -> Result:
+    return Result(Verdict.DEFERRED, Reply(451, f"4.4.1 {text}"), Stage.NOT_CONNECTED, internal=True)

@@ -1,0 +1,388 @@
+"""The SMTP client as a table (RFC 5321, 2920): which reply, in which step, leads where. No sockets and no clock here.
+
+The shell feeds it what the peer says (`receive`), tells it when the peer is gone (`lost`) or silent (`timed_out`), and
+after each call writes `output`, looks at `result` (a message is done) and at `step` (READY: give it the next message;
+CLOSED: the session is over, and `failure` says why if it never became READY).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+from postroad.deliver.envelope import BadEnvelope, Capabilities, NeedsSmtputf8, commands, parse_capabilities
+from postroad.deliver.reply import ReplyError, ReplyReader
+from postroad.message import Body, Message, Reply, Stage, Verdict
+
+
+class Step(IntEnum):
+    """What the next reply is the answer to."""
+
+    BANNER = 0
+    EHLO = 1
+    HELO = 2
+    READY = 3  # nothing: a message may be sent
+    RSET = 4
+    MAIL = 5
+    RCPT = 6
+    SKIP = 7  # a pipelined RCPT whose MAIL was refused
+    DATA = 8
+    DRAIN = 9  # a pipelined DATA whose MAIL or RCPT was refused
+    EMPTY = 10  # the lone dot that ends such a DATA when it was accepted (RFC 2920 3.1)
+    CONTENT = 11  # the message and its final dot
+    QUIT = 12
+    CLOSED = 13
+
+
+class Again(Enum):
+    """What to do with a message before its result is final."""
+
+    NO = 0
+    NEXT_HOST = 1  # this host does not want it now; another host of the domain might
+    HAND_OVER = 2  # the session ended before the message began: any other connection will do
+
+
+class Result(NamedTuple):
+    """How a message, or a session that never began, ended. internal: the reply is ours, not the peer's."""
+
+    verdict: Verdict
+    reply: Reply
+    stage: Stage
+    internal: bool = False
+    again: Again = Again.NO
+
+
+_STAGES = {
+    Step.BANNER: Stage.BANNER,
+    Step.EHLO: Stage.EHLO,
+    Step.HELO: Stage.EHLO,
+    Step.READY: Stage.IDLE,
+    Step.RSET: Stage.RSET,
+    Step.MAIL: Stage.MAIL,
+    Step.RCPT: Stage.RCPT,
+    Step.SKIP: Stage.RCPT,
+    Step.DATA: Stage.DATA,
+    Step.DRAIN: Stage.DATA,
+    Step.EMPTY: Stage.BODY,
+    Step.CONTENT: Stage.CONFIRMATION,
+    Step.QUIT: Stage.IDLE,
+    Step.CLOSED: Stage.IDLE,
+}
+_AWAITED = {
+    Step.BANNER: "the greeting",
+    Step.EHLO: "the reply to EHLO",
+    Step.HELO: "the reply to HELO",
+    Step.READY: "nothing",
+    Step.RSET: "the reply to RSET",
+    Step.MAIL: "the reply to MAIL FROM",
+    Step.RCPT: "the reply to RCPT TO",
+    Step.DATA: "the reply to DATA",
+    Step.CONTENT: "the reply to the message",
+}
+_SESSION = (Step.BANNER, Step.EHLO, Step.HELO)
+_DRAINING = (Step.SKIP, Step.DRAIN, Step.EMPTY)
+
+_GROUP = (Step.MAIL, Step.RCPT, Step.DATA)
+_RSET_GROUP = (Step.RSET, *_GROUP)
+_RSET = b"RSET\r\n"
+_DATA = b"DATA\r\n"
+_QUIT = b"QUIT\r\n"
+_END = b".\r\n"
+_LINE_AND_END = b"\r\n.\r\n"
+
+
+class Machine:
+    """One session with one host. hello: our name, for EHLO."""
+
+    __slots__ = (
+        "_at",
+        "_body",
+        "_commands",
+        "_drained",
+        "_hello",
+        "_needs_rset",
+        "_reader",
+        "_sent",
+        "_steps",
+        "_unsent",
+        "failure",
+        "offered",
+        "output",
+        "result",
+        "served",
+        "step",
+    )
+
+    def __init__(self, hello: str) -> None:
+        self._hello = hello
+        self._reader = ReplyReader()
+        self.step = Step.BANNER
+        self.output: list[bytes] = []
+        self.result: Result | None = None
+        self.failure: Result | None = None
+        self.offered = Capabilities()
+        self.served = 0  # messages that got a result here
+        self._body: Body | None = None
+        # The commands of the message under way: steps[i] is what commands[i] awaits; the first `sent` are on the wire.
+        self._steps: tuple[Step, ...] = ()
+        self._commands: tuple[bytes, ...] = ()
+        self._at = 0
+        self._sent = 0
+        self._drained: Result | None = None  # the result that waits until the pipeline is drained
+        self._needs_rset = False
+        self._unsent = False
+
+    # --- what the shell tells -----------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, unsent: bool = False) -> None:
+        """The peer said this. unsent: some of the earlier output has not left for the peer."""
+        self._unsent = unsent
+        reader = self._reader
+        reader.feed(data)
+        try:
+            while self.step is not Step.CLOSED and (code := reader.next()):
+                # What is still in `output` has no answer yet: a peer that replies ahead of it is guessing or lying. It
+                # may refuse or leave at any time, though.
+                if code < 400 and (self.output or (unsent and self.step is Step.CONTENT)):
+                    self._nonsense(code)
+                else:
+                    _DISPATCH[self.step][4 if code == 421 else code // 100 - 2](self, code)
+        except ReplyError as error:
+            self._break(f"4.5.0 the host broke the protocol: {error}")
+
+    def send(self, message: Message, body: Body) -> None:
+        """Begin with this message; the step must be READY. `result` may be there at once."""
+        octets = len(body)
+        offered = self.offered
+        if 0 < offered.size < octets:
+            text = f"5.3.4 the message has {octets} octets, and the host takes {offered.size}"
+            self.result = Result(Verdict.FAILED, Reply(552, text), Stage.MAIL, internal=True)
+            return
+        try:
+            mail, rcpt = commands(message, octets, offered)
+        except NeedsSmtputf8 as need:
+            reply = Reply(553, f"5.6.7 {need} is international, and the host offers no SMTPUTF8")
+            self.result = Result(Verdict.FAILED, reply, Stage.MAIL, internal=True, again=Again.NEXT_HOST)
+            return
+        except BadEnvelope as error:
+            reply = Reply(553, f"5.1.3 {error} can't be written in SMTP")
+            self.result = Result(Verdict.FAILED, reply, Stage.MAIL, internal=True)
+            return
+        self._body = body
+        self._at = 0
+        rset = self._needs_rset
+        self._needs_rset = False
+        steps = _RSET_GROUP if rset else _GROUP
+        if offered.pipelining:
+            self.output.append(_RSET + mail + rcpt + _DATA if rset else mail + rcpt + _DATA)
+            self._sent = len(steps)
+        else:
+            self._commands = (_RSET, mail, rcpt, _DATA) if rset else (mail, rcpt, _DATA)
+            self.output.append(self._commands[0])
+            self._sent = 1
+        self._steps = steps
+        self.step = steps[0]
+
+    def quit(self) -> None:
+        """Take leave; the step must be READY."""
+        self.output.append(_QUIT)
+        self.step = Step.QUIT
+
+    def lost(self, unsent: bool = False) -> None:
+        """The connection is gone."""
+        self._unsent = unsent
+        self._break(f"4.4.2 the connection was lost before {_AWAITED.get(self.step, 'its end')}")
+
+    def timed_out(self, seconds: float, unsent: bool = False) -> None:
+        """The peer said nothing (or took nothing) for so long."""
+        self._unsent = unsent
+        if unsent and self.step is Step.CONTENT:
+            self._break(f"4.4.2 the host took none of the message for {seconds:g} s")
+        else:
+            self._break(f"4.4.2 no end of {_AWAITED.get(self.step, 'the session')} within {seconds:g} s")
+
+    # --- the moves of the table ---------------------------------------------------------------------------------------
+
+    def _greet(self, code: int) -> None:
+        self.output.append(f"EHLO {self._hello}\r\n".encode())
+        self.step = Step.EHLO
+
+    def _features(self, code: int) -> None:
+        # STARTTLS and AUTH have their place here: between what the host offers and READY.
+        self.offered = parse_capabilities(self._reader.lines)
+        self.step = Step.READY
+
+    def _hello_of_old(self, code: int) -> None:
+        self.output.append(f"HELO {self._hello}\r\n".encode())
+        self.step = Step.HELO
+
+    def _ready(self, code: int) -> None:
+        self.step = Step.READY
+
+    def _unavailable(self, code: int) -> None:
+        self.failure = Result(_verdict(code), Reply(code, self._reader.text()), _STAGES[self.step])
+        if code != 421:
+            self.output.append(_QUIT)
+        self.step = Step.CLOSED
+
+    def _next(self, code: int) -> None:
+        at = self._at = self._at + 1
+        if at == self._sent:
+            self.output.append(self._commands[at])
+            self._sent = at + 1
+        self.step = self._steps[at]
+
+    def _content(self, code: int) -> None:
+        self.output.extend(wire_form(self._body)) if self._body is not None else self.output.append(_END)
+        self.step = Step.CONTENT
+
+    def _delivered(self, code: int) -> None:
+        self._finish(Result(Verdict.DELIVERED, Reply(code, self._reader.text()), Stage.CONFIRMATION))
+
+    def _refused(self, code: int) -> None:
+        step = self.step
+        again = Again.NEXT_HOST if step is Step.MAIL and code < 500 else Again.NO
+        result = Result(_verdict(code), Reply(code, self._reader.text()), self._stage(), again=again)
+        # A refused RCPT or DATA leaves the transaction open at the host. The RSET goes in front of the next MAIL, so it
+        # costs no round trip.
+        self._needs_rset = step is Step.RCPT or step is Step.DATA
+        if step is Step.CONTENT:
+            if self._unsent or self.output:
+                # It refused before it had all. What is left can't be taken back, so the session is over.
+                self.output.clear()
+                self._finish(result)
+                self.step = Step.CLOSED
+                return
+            self._finish(result)
+        elif self._at + 1 < self._sent:
+            self._drained = result
+            self._at += 1
+            self.step = Step.SKIP if self._steps[self._at] is Step.RCPT else Step.DRAIN
+        else:
+            self._finish(result)
+
+    def _skip(self, code: int) -> None:
+        self._at += 1
+        self.step = Step.DRAIN
+
+    def _abandon(self, code: int) -> None:
+        self.output.append(_END)
+        self.step = Step.EMPTY
+
+    def _drained_data(self, code: int) -> None:
+        self._end_drain()
+
+    def _emptied(self, code: int) -> None:
+        # Whatever it says of the empty message, the transaction is over.
+        self._needs_rset = False
+        self._end_drain()
+
+    def _end_drain(self) -> None:
+        assert self._drained is not None
+        result, self._drained = self._drained, None
+        self._finish(result)
+
+    def _stuck(self, code: int) -> None:
+        """RSET was refused: this session is of no more use, but the message has not begun."""
+        self._give_up(Reply(code, self._reader.text()), internal=False)
+
+    def _leaving(self, code: int) -> None:
+        """421: the host closes the session (RFC 5321 3.8)."""
+        self._give_up(Reply(code, self._reader.text()), internal=False)
+
+    def _gone(self, code: int) -> None:
+        self.step = Step.CLOSED
+
+    def _nonsense(self, code: int) -> None:
+        self._break(f"4.5.0 the host broke the protocol: {code} instead of {_AWAITED.get(self.step, 'the end')}")
+
+    # --- endings ------------------------------------------------------------------------------------------------------
+
+    def _stage(self) -> Stage:
+        if self.step is Step.CONTENT and (self._unsent or self.output):
+            return Stage.BODY
+        return _STAGES[self.step]
+
+    def _finish(self, result: Result) -> None:
+        self.result = result
+        self.served += 1
+        self._body = None
+        self.step = Step.READY
+
+    def _break(self, text: str) -> None:
+        """The session can't go on, for a reason of our own."""
+        if self.step is Step.CONTENT and not self._unsent and not self.output:
+            # RFC 5321 4.5.3.2.6, RFC 1047: trying again may deliver it twice, giving up may lose it. So: again.
+            text += "; it may have been delivered, and then the next try makes a duplicate"
+        self._give_up(Reply(451, text), internal=True)
+
+    def _give_up(self, reply: Reply, internal: bool) -> None:
+        step = self.step
+        stage = self._stage()
+        if step in _SESSION:
+            self.failure = Result(Verdict.DEFERRED, reply, stage, internal)
+        elif step in _DRAINING:
+            self.result, self._drained = self._drained, None
+        elif step is Step.RSET or (step is Step.MAIL and self.served):
+            # A host may end a session between two messages, and its word may cross ours on the way.
+            self.result = Result(Verdict.DEFERRED, reply, stage, internal, Again.HAND_OVER)
+        elif step is Step.MAIL:
+            self.result = Result(Verdict.DEFERRED, reply, stage, internal, Again.NEXT_HOST)
+        elif step in (Step.RCPT, Step.DATA, Step.CONTENT):
+            self.result = Result(Verdict.DEFERRED, reply, stage, internal)
+        self.output.clear()
+        self._body = None
+        self.step = Step.CLOSED
+
+
+class Row(NamedTuple):
+    """Where each kind of reply leads."""
+
+    ok: Callable[[Machine, int], None]
+    more: Callable[[Machine, int], None]
+    temporary: Callable[[Machine, int], None]
+    permanent: Callable[[Machine, int], None]
+    closing: Callable[[Machine, int], None]
+
+
+_M = Machine
+TABLE: dict[Step, Row] = {
+    #                  2xx               3xx           4xx               5xx               421
+    Step.BANNER: Row(_M._greet, _M._nonsense, _M._unavailable, _M._unavailable, _M._unavailable),
+    Step.EHLO: Row(_M._features, _M._nonsense, _M._unavailable, _M._hello_of_old, _M._unavailable),
+    Step.HELO: Row(_M._ready, _M._nonsense, _M._unavailable, _M._unavailable, _M._unavailable),
+    Step.READY: Row(_M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense, _M._leaving),
+    Step.RSET: Row(_M._next, _M._nonsense, _M._stuck, _M._stuck, _M._leaving),
+    Step.MAIL: Row(_M._next, _M._nonsense, _M._refused, _M._refused, _M._leaving),
+    Step.RCPT: Row(_M._next, _M._nonsense, _M._refused, _M._refused, _M._leaving),
+    Step.SKIP: Row(_M._skip, _M._nonsense, _M._skip, _M._skip, _M._leaving),
+    Step.DATA: Row(_M._nonsense, _M._content, _M._refused, _M._refused, _M._leaving),
+    Step.DRAIN: Row(_M._nonsense, _M._abandon, _M._drained_data, _M._drained_data, _M._leaving),
+    Step.EMPTY: Row(_M._emptied, _M._nonsense, _M._emptied, _M._emptied, _M._leaving),
+    Step.CONTENT: Row(_M._delivered, _M._nonsense, _M._refused, _M._refused, _M._leaving),
+    Step.QUIT: Row(_M._gone, _M._gone, _M._gone, _M._gone, _M._gone),
+    Step.CLOSED: Row(_M._gone, _M._gone, _M._gone, _M._gone, _M._gone),
+}
+_DISPATCH: tuple[Row, ...] = tuple(TABLE[step] for step in Step)
+
+
+def _verdict(code: int) -> Verdict:
+    return Verdict.FAILED if code >= 500 else Verdict.DEFERRED
+
+
+def wire_form(body: Body) -> Iterator[bytes]:
+    """The message as DATA carries it, in pieces that need not be joined: dots stuffed, a final line end, the end mark
+    (RFC 5321 4.5.2). Content that does not end in CRLF gets one: without it the end mark would not be one."""
+    content = body.content
+    if body.trace:
+        yield body.trace
+    if body.dotted:
+        # Also behind a bare LF, which content should not hold: a host that takes LF for a line end could otherwise be
+        # made to see an end mark inside the message (SMTP smuggling).
+        content = content.replace(b"\n.", b"\n..")
+        if content.startswith(b"."):
+            content = b"." + content
+    if content:
+        yield content
+    yield _END if not content or content.endswith(b"\r\n") else _LINE_AND_END

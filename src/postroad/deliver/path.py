@@ -1,0 +1,417 @@
+"""The deliveries of one (binding, routing domain): when to open connections, what they carry, and what happens to the
+messages when none can be had."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from math import inf
+from typing import Protocol
+
+from postroad.deliver.carried import Carried, CarriedMessages
+from postroad.deliver.connection import Connection
+from postroad.deliver.dial import Failed, dial
+from postroad.deliver.machine import Again, Result
+from postroad.deliver.means import Means
+from postroad.deliver.plan import Target
+from postroad.deliver.route import Route
+from postroad.deliver.sweep import Sweep
+from postroad.message import Message, Outcome, Reply, Stage, Verdict
+from postroad.shaping import Binding
+
+# Wait before trying again what should not spin.
+_PAUSE = 1.0
+_SHUTDOWN = Result(Verdict.DEFERRED, Reply(421, "4.3.2 delivery is shutting down"), Stage.IDLE, internal=True)
+
+
+class Pool(Protocol):
+    """What a path tells the whole."""
+
+    def quiet(self, path: Path) -> None:
+        """It may have nothing left to do."""
+
+    def idle(self, connection: Connection) -> None:
+        """This connection has nothing to send."""
+
+    def busy(self, connection: Connection) -> None:
+        """This connection is idle no more."""
+
+    def starve(self, path: Path) -> None:
+        """It was refused a connection until some other closes."""
+
+    def freed(self) -> None:
+        """A connection has closed."""
+
+
+class Path:
+    def __init__(self, pool: Pool, means: Means, binding: Binding, domain: str) -> None:
+        self.binding = binding
+        self.domain = domain
+        self.connections: set[Connection] = set()  # established
+        self.dialing: set[asyncio.Task[bool]] = set()
+        self._pool = pool
+        self._means = means
+        self._supply = means.supply
+        self._limits = means.limits
+        self._loop = asyncio.get_running_loop()
+        self._route = Route(means, binding, domain, self._on_route)
+        self._idle: list[Connection] = []
+        self._carried = CarriedMessages()
+        self._loads: set[asyncio.Task[bool]] = set()
+        self._sweep: Sweep | None = None
+        # After a connection beyond those we have was refused: how many we keep to, and until when.
+        self._ceiling = 0
+        self._ceiling_until = -inf
+        self._woken = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._aborting = False
+
+    def __repr__(self) -> str:
+        return f"<Path {self.binding.name}/{self.domain} connections={len(self.connections)}>"
+
+    # --- when to work -------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look at the queue soon. Calls before that happens are one."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._pump)
+
+    def _wake_after(self, seconds: float) -> None:
+        """The same later; the earliest such call counts."""
+        at = self._loop.time() + seconds
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = None if self._stopping else self._loop.call_at(at, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self.wake()
+
+    def _pump(self) -> None:
+        self._woken = False
+        if not self._stopping:
+            for _ in range(min(self._waiting(), len(self._idle))):
+                connection = self._idle.pop()
+                self._pool.busy(connection)
+                connection.work()
+            if self._waiting() and self._sweep is None and not self._route.finding:
+                if self._route.fresh():
+                    self._dial_for_carried()
+                    self._dial_for_queue()
+                else:
+                    self._route.find()
+        self._pool.quiet(self)
+
+    def _waiting(self) -> int:
+        return self._supply.waiting(self.binding.name, self.domain) + len(self._carried)
+
+    def finished(self) -> bool:
+        """Nothing here would be missed."""
+        return not (
+            self.connections
+            or self.dialing
+            or self._loads
+            or self._carried
+            or self._sweep
+            or self._route.finding
+            or self._woken
+            or self._alarm
+        )
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def _on_route(self, no_way: Result | None) -> None:
+        if no_way is not None and not self.connections:
+            self._settle_waiting(Outcome(no_way.verdict, no_way.reply, no_way.stage, internal=True))
+        else:
+            self.wake()
+
+    def _dial_for_queue(self) -> None:
+        waiting = self._waiting()
+        if not self.connections:
+            # One connection finds out whether the hosts are there at all; the others follow when it is established.
+            goal = min(waiting, 1)
+        else:
+            goal = self._limits.goal(self.binding.name, self.domain, waiting) if waiting else 0
+            if self._loop.time() < self._ceiling_until:
+                goal = min(goal, self._ceiling)
+        while len(self.connections) + len(self.dialing) < goal:
+            plan = self._route.plan(connection.target for connection in self.connections)
+            if not plan:
+                if not self.connections and not self.dialing:
+                    self._settle_avoided()
+                return
+            if not self._dial(plan):
+                return
+
+    def _dial_for_carried(self) -> None:
+        """Messages that a host refused for now want a connection to another one."""
+        for carried in self._carried:
+            if not carried.tried or self.dialing:
+                continue  # any connection will do; or the next one may
+            if any(connection.target.address not in carried.tried for connection in self.connections):
+                continue
+            plan = self._route.plan((connection.target for connection in self.connections), carried.tried)
+            if not plan:
+                self._carried.remove(carried)
+                self._settle_carried(carried)
+            elif len(self.connections) < self._limits.most(self.binding.name, self.domain):
+                self._dial(plan)
+
+    def _dial(self, plan: list[Target]) -> bool:
+        means = self._means
+        wait = self._limits.open(self.binding.name, self.domain)
+        if wait == inf:
+            self._pool.starve(self)
+            return False
+        if wait > 0:
+            self._wake_after(wait)
+            return False
+        means.counts.opened += 1
+        made: list[Connection] = []
+        failures: list[Failed] = []
+
+        def make(target: Target, source: str) -> Connection:
+            hello = self.binding.ehlo_hostname or means.hostname
+            limit = means.options.max_deliveries_per_connection
+            made.append(Connection(self, target, source, hello, means.times, limit))
+            return made[-1]
+
+        def failed(failure: Failed) -> None:
+            failures.append(failure)
+            address = failure.target.address
+            # A host that serves us on other connections has not failed: it has enough of us.
+            if all(connection.target.address != address for connection in self.connections):
+                source = self.binding.source(address)
+                means.health.failed(source, address, failure.result.reply, self._loop.time())
+
+        task = self._loop.create_task(
+            dial(
+                plan,
+                self._route.port,
+                source=self.binding.source,
+                timeout=float(means.options.connect_timeout),
+                make=make,
+                failed=failed,
+            )
+        )
+        self.dialing.add(task)
+        task.add_done_callback(partial(self._on_dialed, made, failures))
+        return True
+
+    def _on_dialed(self, made: list[Connection], failures: list[Failed], task: asyncio.Task[bool]) -> None:
+        self.dialing.discard(task)
+        established = bool(made) and made[-1].established  # also when it was called off a moment too late
+        if not established:
+            self._limits.closed(self.binding.name, self.domain)
+            self._pool.freed()
+        if task.cancelled() or established:
+            self.wake()
+            return
+        error = task.exception()
+        if error is not None:
+            self._loop.call_exception_handler(
+                {"message": f"connecting to {self.domain} failed", "exception": error, "task": task}
+            )
+            self._wake_after(_PAUSE)
+            return
+        if self.connections:
+            self._ceiling = len(self.connections)
+            self._ceiling_until = self._loop.time() + float(self._means.options.host_failure_retry)
+            self.wake()
+        elif self.dialing or self._stopping:
+            self.wake()
+        else:
+            # One host's "never" is not the domain's while another host only says "not now".
+            hopeful = [failure for failure in failures if failure.result.verdict is Verdict.DEFERRED]
+            target, source, result = (hopeful or failures)[-1]
+            self._settle_waiting(_outcome(result, target.host, target.address, source))
+
+    # --- what connections ask and tell (Owner) ------------------------------------------------------------------------
+
+    def ready(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        target = connection.target
+        self._means.health.works(self.binding.source(target.address), target.address)
+        if self._route.worse(target):
+            # When the better host may be tried again, this connection must not go on for ever.
+            connection.expires = self._loop.time() + float(self._means.options.host_failure_retry)
+
+    def next(self, connection: Connection) -> Message | None:
+        if self._stopping or (connection.expires != inf and self._loop.time() >= connection.expires):
+            connection.leaving = True
+            return None
+        if self._carried and (message := self._carried.give(connection)) is not None:
+            return message
+        if self._sweep is None:
+            wait = self._limits.message(self.binding.name, self.domain)
+            if wait:
+                self._wake_after(wait)
+            elif (message := self._supply.take(self.binding.name, self.domain)) is not None:
+                return message
+            elif self._supply.waiting(self.binding.name, self.domain):
+                self._wake_after(_PAUSE)  # the queue has something, and does not give it now
+        self._idle.append(connection)
+        self._pool.idle(connection)
+        return None
+
+    def load(self, connection: Connection, message: Message) -> None:
+        task = self._loop.create_task(self._supply.load(message))
+        self._loads.add(task)
+        task.add_done_callback(partial(self._on_loaded, connection, message))
+
+    def _on_loaded(self, connection: Connection, message: Message, task: asyncio.Task[bool]) -> None:
+        self._loads.discard(task)
+        if task.cancelled():
+            connection.unreadable()
+            self._carried.settled(connection)
+            self._supply.settle(message, _outcome(_SHUTDOWN, counts=False))
+        elif (error := task.exception()) is not None:
+            self._loop.call_exception_handler({"message": "loading a message failed", "exception": error, "task": task})
+            connection.unreadable()
+            self._carried.settled(connection)
+            reply = Reply(451, f"4.3.0 the message could not be loaded: {type(error).__name__}")
+            result = Result(Verdict.DEFERRED, reply, Stage.IDLE, internal=True)
+            self._count(result.verdict)
+            self._supply.settle(message, _outcome(result))
+        elif task.result():
+            connection.loaded(message)
+        else:
+            self._carried.settled(connection)
+            connection.unreadable()
+        self._pool.quiet(self)
+
+    def settled(self, connection: Connection, message: Message, result: Result) -> None:
+        target = connection.target
+        if result.again is not Again.NO and not self._stopping and self._carry(connection, message, result):
+            return
+        self._carried.settled(connection)
+        verdict = result.verdict
+        if self._stopping and result.internal:
+            unbegun = result.again is Again.HAND_OVER
+            if unbegun or (self._aborting and result.stage is not Stage.CONFIRMATION):
+                self._supply.settle(message, _outcome(_SHUTDOWN, target.host, target.address, counts=False))
+                return
+        self._count(verdict)
+        dsn = connection.machine.offered.dsn and verdict is Verdict.DELIVERED
+        self._supply.settle(message, _outcome(result, target.host, target.address, connection.source, dsn=dsn))
+
+    def _carry(self, connection: Connection, message: Message, result: Result) -> bool:
+        """Keep the message in flight for another connection, if that is worth while."""
+        carried = self._carried.offer(connection, message, result)
+        if carried is None:
+            return False
+        if carried.tried:
+            most = self._limits.most(self.binding.name, self.domain)
+            if len(self._carried) >= most or not self._route.plan((), carried.tried):
+                return False
+            if len(self.connections) >= most:
+                connection.leaving = True  # it would stand in the other host's way
+        self._carried.keep(carried)
+        self.wake()
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._pool.busy(connection)
+        self._limits.closed(self.binding.name, self.domain)
+        self._pool.freed()
+        address = connection.target.address
+        source = self.binding.source(address)
+        if connection.fruitless is not None:
+            self._means.health.strike(source, address, connection.fruitless, self._loop.time())
+        elif connection.machine.served:
+            self._means.health.serves(source, address)
+        elif not self._stopping and not self._carried and self._waiting():
+            self._wake_after(_PAUSE)  # it came to nothing; the next one must not follow at once
+            return
+        self.wake()
+
+    # --- when there is no way -----------------------------------------------------------------------------------------
+
+    def _settle_avoided(self) -> None:
+        """Every host failed a moment ago: say so at once rather than try each new message on them."""
+        avoided = self._route.avoided()
+        if avoided is None:
+            self._wake_after(_PAUSE)
+        else:
+            result, retry_after = avoided
+            self._settle_waiting(_outcome(result, retry_after=retry_after))
+
+    def _settle_waiting(self, outcome: Outcome) -> None:
+        for carried in self._carried.clear():
+            self._settle_carried(carried)
+        if not self._stopping and self._sweep is None:
+            self._sweep = Sweep(
+                self._supply,
+                self.binding.name,
+                self.domain,
+                outcome,
+                counted=partial(self._count, outcome.verdict),
+                done=self._on_swept,
+            )
+        self._pool.quiet(self)
+
+    def _on_swept(self) -> None:
+        self._sweep = None
+        if self._waiting():
+            self._wake_after(_PAUSE)  # came meanwhile, or the queue holds them back
+        else:
+            self._pool.quiet(self)
+
+    def _settle_carried(self, carried: Carried) -> None:
+        self._count(carried.result.verdict)
+        outcome = _outcome(carried.result, carried.host, carried.peer, carried.source)
+        self._supply.settle(carried.message, outcome)
+
+    def _count(self, verdict: Verdict, number: int = 1) -> None:
+        self._means.counts.verdicts[verdict] += number
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take nothing more; messages on the wire go on."""
+        self._stopping = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._sweep is not None:
+            self._sweep.stop()
+            self._sweep = None
+        self._route.stop()
+        for task in self.dialing:
+            task.cancel()
+        for carried in self._carried.clear():
+            self._supply.settle(carried.message, _outcome(_SHUTDOWN, counts=False))
+        for connection in list(self.connections):
+            connection.quit()
+        self.wake()
+
+    def abort(self) -> None:
+        """Time is up: drop what is still open."""
+        self._aborting = True
+        for task in self._loads:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def _outcome(
+    result: Result,
+    host: str = "",
+    peer: str = "",
+    source: str = "",
+    *,
+    retry_after: float | None = None,
+    counts: bool = True,
+    dsn: bool = False,
+) -> Outcome:
+    return Outcome(
+        result.verdict, result.reply, result.stage, host, peer, source, "", result.internal, retry_after, counts, dsn
+    )

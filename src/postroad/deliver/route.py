@@ -1,0 +1,121 @@
+"""Where one path's mail goes: the targets that DNS gave, for as long as they are used, and the plan made of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from math import inf
+
+from postroad.deliver.health import Failure
+from postroad.deliver.machine import Result
+from postroad.deliver.means import Means
+from postroad.deliver.plan import Target, Unroutable, order
+from postroad.deliver.resolve import find_gateway, find_hosts
+from postroad.message import Reply, Stage, Verdict
+from postroad.shaping import Binding
+
+# How long a path uses the addresses it looked up; asking again costs nothing while the resolver's cache has them.
+_LIFE = 60.0
+# How long nothing is asked again after a failure that connections which are still open outlive.
+_PAUSE = 1.0
+
+
+class Route:
+    """changed(None): there are targets now; changed(result): there is no way, and why."""
+
+    def __init__(self, means: Means, binding: Binding, domain: str, changed: Callable[[Result | None], None]) -> None:
+        self.port = means.options.port
+        self._means = means
+        self._binding = binding
+        self._domain = domain
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._targets: list[Target] = []
+        self._until = -inf
+        self._finding: asyncio.Task[list[Target]] | None = None
+
+    @property
+    def finding(self) -> bool:
+        """A look-up is under way."""
+        return self._finding is not None
+
+    def fresh(self) -> bool:
+        return self._loop.time() < self._until
+
+    def find(self) -> None:
+        """Look the domain up; `changed` is called once, unless `stop` comes first."""
+        assert self._finding is None
+        self._finding = self._loop.create_task(self._find())
+        self._finding.add_done_callback(self._found)
+
+    async def _find(self) -> list[Target]:
+        means = self._means
+        binding = self._binding
+        screen = means.screen
+        if means.options.gateway:
+            found, self.port = await find_gateway(means.options.gateway, means.resolver)
+            screen = means.gateway_screen
+        else:
+            own_names = {means.hostname, binding.ehlo_hostname}
+            found = await find_hosts(self._domain, means.resolver, own_names)
+        return screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
+
+    def _found(self, task: asyncio.Task[list[Target]]) -> None:
+        self._finding = None
+        now = self._loop.time()
+        result: Result | None = None
+        if task.cancelled():
+            reply = Reply(451, f"4.3.2 the look-up of {self._domain} was called off")
+            result = Result(Verdict.DEFERRED, reply, Stage.NOT_CONNECTED, internal=True)
+        elif (error := task.exception()) is None:
+            self._targets = task.result()
+            self._until = now + _LIFE
+        elif isinstance(error, Unroutable):
+            result = error.result
+        else:
+            # A resolver that breaks its word must not leave mail standing without a word.
+            self._loop.call_exception_handler(
+                {"message": f"looking up {self._domain} failed", "exception": error, "task": task}
+            )
+            reply = Reply(451, f"4.3.0 looking up {self._domain} failed: {type(error).__name__}")
+            result = Result(Verdict.DEFERRED, reply, Stage.NOT_CONNECTED, internal=True)
+        if result is not None:
+            self._targets = []
+            self._until = now + _PAUSE
+        self._changed(result)
+
+    def stop(self) -> None:
+        if self._finding is not None:
+            self._finding.cancel()
+
+    def plan(self, in_use: Iterable[Target], tried: Collection[str] = ()) -> list[Target]:
+        """The targets to try next, best first. in_use: those of the path's connections; tried: addresses to omit."""
+        load: dict[str, int] = {}
+        for target in in_use:
+            load[target.address] = load.get(target.address, 0) + 1
+        return order(
+            self._targets,
+            self._means.rng,
+            avoided=lambda address: self.failure(address) is not None,
+            load=lambda address: load.get(address, 0),
+            tried=tried,
+        )
+
+    def worse(self, target: Target) -> bool:
+        """Is there a host that the domain prefers to this one?"""
+        return any(other.preference < target.preference for other in self._targets)
+
+    def failure(self, address: str) -> Failure | None:
+        """Why this address is avoided now."""
+        return self._means.health.failure(self._binding.source(address), address, self._loop.time())
+
+    def avoided(self) -> tuple[Result, float] | None:
+        """How an attempt ends that finds every host avoided, and the seconds until one may be tried again."""
+        failures = [failure for target in self._targets if (failure := self.failure(target.address)) is not None]
+        if not failures:
+            return None
+        latest = max(failures, key=lambda failure: failure.until)
+        soonest = min(failures, key=lambda failure: failure.until)
+        text = f"4.4.1 every mail host of {self._domain} failed a short time ago; the last one: {latest.reply}"
+        result = Result(Verdict.DEFERRED, Reply(451, text), Stage.NOT_CONNECTED, internal=True)
+        return result, max(_PAUSE, soonest.until - self._loop.time())
