@@ -1,4 +1,5 @@
 import email
+import email.message
 import email.policy
 from email.message import EmailMessage
 
@@ -41,7 +42,7 @@ def status_of(parsed: EmailMessage) -> list[dict[str, str]]:
     assert part.get_content_type() == "message/delivery-status"
     groups = part.get_payload()
     assert isinstance(groups, list)
-    return [{k: str(v) for k, v in group.items()} for group in groups]
+    return [{k: str(v) for k, v in group.items()} for group in groups if isinstance(group, email.message.Message)]
 
 
 def test_a_failure() -> None:

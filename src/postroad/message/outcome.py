@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
     retry_after: seconds before the next try when something better than the schedule is known, else None.
     counts: False when the attempt must not use up a try (shutdown, message handed back untouched).
-    dsn: the receiving host took over the duty to notify (RFC 3461 5.2.1); else a success that was asked for is ours to tell.
+    dsn: the host took over the duty to notify (RFC 3461 5.2.1); else a success that was asked for is ours to tell.
     """
 
     verdict: Verdict

@@ -34,9 +34,8 @@ class Why(IntEnum):
 
 
 class Entry(NamedTuple):
-    """place, slot: where the journal keeps it (the record, and which of its recipients). path: number of its queue. expires, next_attempt: Unix seconds.
-
-    code: last SMTP reply code (0: none yet). attempts saturates at 65535.
+    """place, slot: the journal's record, and which of its recipients. path: number of its queue. received, expires,
+    next_attempt: Unix seconds. code: last SMTP reply code (0: none yet). attempts saturates at 65535.
     """
 
     place: int
