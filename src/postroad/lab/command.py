@@ -120,7 +120,7 @@ async def _serve(world: World, port: int, dns_port: int, write: Path | None) -> 
     await world.start(port, dns_port)
     try:
         if write:
-            write.write_text(world.config_toml(), encoding="utf-8")
+            await loop.run_in_executor(None, write.write_text, world.config_toml())
         typer.echo(f"# The lab runs. Postroad delivers here with:\n{world.config_toml()}", nl=True)
         sys.stdout.flush()
         await stop.wait()

@@ -122,7 +122,7 @@ connect_timeout = "5s"
 host_failure_retry = "5s"
 
 [queue]
-retry_interval = "2s"
-max_retry_interval = "10s"
+retry_interval = "1s"
+max_retry_interval = "4s"
 message_expiration = "5m"
 """
