@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import binascii
+import re
 
 MAX_LINE = 998  # octets without CRLF, RFC 5322 2.1.1
 _BASE64_LINE = 76  # RFC 2045 6.8
+_OVERFULL = re.compile(rb"^([^\r\n]{74,75})(=(?:20|09))(?=\r\n)", re.MULTILINE)
 
 
 def crlf_lines(text: str) -> bytes:
@@ -23,9 +25,11 @@ def has_long_line(data: bytes, limit: int = MAX_LINE) -> bool:
     start, size = 0, len(data)
     while size - start > limit:
         # Looking backwards from the longest allowed line finds a line end at once in ordinary text.
-        end = data.rfind(b"\n", start, start + limit + 2)
-        if end < 0 or (end - start == limit + 1 and data[end - 1] != 13):
-            return True
+        end = data.rfind(b"\n", start, start + limit + 1)
+        if end < 0:
+            if data[start + limit : start + limit + 2] != b"\r\n":
+                return True
+            end = start + limit + 1
         start = end + 1
     return False
 
@@ -38,7 +42,11 @@ def is_7bit(data: bytes) -> bool:
 def quoted_printable(data: bytes) -> bytes:
     """RFC 2045 6.7 of CRLF lines; data ends in CRLF."""
     # binascii takes the kind of its soft line breaks from the first line end, so there must be one.
-    return binascii.b2a_qp(data, istext=True)
+    encoded = binascii.b2a_qp(data, istext=True)
+    if b" \r\n" in data or b"\t\r\n" in data:
+        # It encodes a blank at a line's end without looking whether the line has room for that.
+        encoded = _OVERFULL.sub(rb"\1=\r\n\2", encoded)
+    return encoded
 
 
 def base64_lines(data: bytes) -> bytes:
