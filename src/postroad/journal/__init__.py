@@ -8,6 +8,7 @@ from postroad.journal.commit import Committer, Injection, InlineCommitter, Threa
 from postroad.journal.disk import Disk, File, Lock, OsDisk
 from postroad.journal.errors import JournalDamaged, JournalError, JournalFull, JournalLocked
 from postroad.journal.journal import Journal, JournalStats
+from postroad.journal.proof import Audit, audit
 from postroad.journal.reader import EventReader
 from postroad.journal.records import (
     ACCEPTED,
@@ -23,14 +24,19 @@ from postroad.journal.records import (
     pack_place,
     split_place,
 )
+from postroad.journal.tools import Check, Compacted, Dumped, Stat, StreamStat, check, compact, dump, stat
 
 __all__ = [
     "ACCEPTED",
     "STATE",
     "TERMINAL",
+    "Audit",
+    "Check",
     "Committer",
+    "Compacted",
     "Damage",
     "Disk",
+    "Dumped",
     "Event",
     "EventReader",
     "File",
@@ -48,8 +54,15 @@ __all__ = [
     "Lock",
     "Mail",
     "OsDisk",
+    "Stat",
     "StoredMail",
+    "StreamStat",
     "ThreadCommitter",
+    "audit",
+    "check",
+    "compact",
+    "dump",
     "pack_place",
     "split_place",
+    "stat",
 ]

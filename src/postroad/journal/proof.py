@@ -1,0 +1,136 @@
+"""The proof that no message is lost or ended twice: accepted = terminal + still queued, from the files alone.
+
+It holds while the engine runs and after old event segments were dropped, because each event segment's header carries
+the balance of all before it, and no segment is dropped that tells of mail still there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postroad.journal.catalog import read_catalog
+from postroad.journal.disk import Disk, OsDisk
+from postroad.journal.records import ACCEPTED, TERMINAL, pack_place
+from postroad.journal.scan import EventScanner, MailScanner, body_is_whole, payload
+from postroad.journal.survey import header_balance
+
+_ATTEMPTS = 3
+
+
+@dataclass
+class Audit:
+    """accepted, terminal: since the journal began. queued: accepted and not ended. unannounced: of those, how many wait
+    for an injection event that a crash took (the next start writes it; they count as accepted).
+
+    lost: ids accepted, not ended and nowhere in the mail. twice: ids with more than one terminal event.
+    reaccepted: ids with more than one injection event. kinds: events by kind, in the segments still kept.
+    """
+
+    accepted: int = 0
+    terminal: int = 0
+    queued: int = 0
+    unannounced: int = 0
+    lost: list[int] = field(default_factory=list)
+    twice: list[int] = field(default_factory=list)
+    reaccepted: list[int] = field(default_factory=list)
+    kinds: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> int:
+        """accepted - terminal - queued: 0 when all is well."""
+        return self.accepted - self.terminal - self.queued
+
+    @property
+    def clean(self) -> bool:
+        return not (self.difference or self.lost or self.twice or self.reaccepted)
+
+
+def audit(directory: Path, disk: Disk | None = None) -> Audit:
+    """Reads only, without the lock. Blocks. Raises JournalError for files of another format, OSError."""
+    disk = disk if disk is not None else OsDisk()
+    for attempt in range(_ATTEMPTS):
+        try:
+            result = _audit(directory, disk)
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            continue  # the engine removed a segment while we looked
+        if result.clean:
+            break
+        # Compaction may have carried a message past us. What is truly wrong is wrong again the next time.
+    return result
+
+
+class _Mail:
+    """Ids in the mail segments. plain: those in original records (not moved ones), which must have been announced. end:
+    place behind the last record: what was accepted meanwhile stands there."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self.ids: set[int] = set()
+        self.plain: set[int] = set()
+        self.torn: set[int] = set()
+        self.end = 0
+        catalog = read_catalog(disk, directory)
+        for segment in catalog.mail:
+            file = disk.open(directory / segment.name)
+            scanner = MailScanner(file, segment.number, catalog.salt or 0, segment.end)
+            for row in scanner.rows():
+                if row.entries is None:
+                    continue
+                ids = [entry.message_id for entry in row.entries]
+                torn = not segment.sealed and (row.meta is None or not body_is_whole(file, row))
+                if row.moved:
+                    if torn:
+                        continue  # a copy cut short: the original is still there
+                else:
+                    self.plain.update(ids)
+                    if torn:
+                        self.torn.update(ids)
+                self.ids.update(ids)
+            self.end = pack_place(segment.number, scanner.end)
+
+
+def _audit(directory: Path, disk: Disk) -> Audit:
+    # The mail first: what events then say of mail that we saw is complete, and newer mail is known by its place.
+    mail = _Mail(directory, disk)
+    result = Audit()
+    kinds: Counter[int] = Counter()
+    accepted: dict[int, int] = {}
+    ended: set[int] = set()
+    catalog = read_catalog(disk, directory)
+    for position, segment in enumerate(catalog.events):
+        if position == 0 and segment.header is not None:
+            balance = header_balance(segment.header)
+            result.accepted, result.terminal = balance.accepted, balance.terminal
+        scanner = EventScanner(disk.open(directory / segment.name), segment.number, catalog.salt or 0, segment.end)
+        for window in scanner.windows():
+            for row in window.rows:
+                if not segment.sealed and payload(window, row) is None:
+                    continue  # half written: the next start makes it void
+                kinds[row.kind] += 1
+                if row.flags & ACCEPTED:
+                    result.accepted += 1
+                    if row.message_id in accepted:
+                        result.reaccepted.append(row.message_id)
+                    accepted[row.message_id] = row.place
+                if row.flags & TERMINAL:
+                    result.terminal += 1
+                    if row.message_id in ended:
+                        result.twice.append(row.message_id)
+                    ended.add(row.message_id)
+    unannounced = mail.plain - accepted.keys() - mail.torn
+    never = mail.torn - accepted.keys()  # its sync did not come to an end
+    result.unannounced = len(unannounced)
+    result.accepted += len(unannounced)
+    queued = mail.ids - ended - never
+    for message_id, place in accepted.items():
+        if message_id not in ended and message_id not in mail.ids:
+            if place >= mail.end:
+                queued.add(message_id)
+            else:
+                result.lost.append(message_id)
+    result.queued = len(queued)
+    result.kinds = dict(sorted(kinds.items()))
+    return result
