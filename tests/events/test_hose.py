@@ -54,6 +54,12 @@ async def tell(
     await asyncio.gather(*kept)
 
 
+async def dropped(journal: Journal, cursor: int) -> None:
+    """Have events until those from this cursor on are no longer kept: the journal drops some now and then."""
+    while journal.begin_cursor() <= cursor:
+        await tell(journal, range(9000, 9001))
+
+
 def ids(events: list[HoseEvent]) -> list[int]:
     """The event ids as consumers see them, in the payload."""
     assert all(str(event.message_id) == json.loads(event.payload)["event_id"] for event in events)
@@ -166,6 +172,10 @@ async def test_what_cannot_be(journal: Journal, tmp_path: Path) -> None:
         await consumer.ack(journal.end_cursor())
     with pytest.raises(ConsumerError, match="is no name for a consumer"):
         await hose.consumer("../a")
+    with pytest.raises(ConsumerError, match=f"there is no cursor {9 << 32}; the last one is {journal.end_cursor()}"):
+        await consumer.replay(9 << 32)
+    with pytest.raises(ConsumerError, match="there is no cursor"):
+        await hose.consumer("b", 9 << 32)
     batch = await consumer.next()
     await consumer.ack(batch.cursor)
     await consumer.ack(batch.events[0].cursor)  # an older one than before takes nothing back
@@ -175,14 +185,38 @@ async def test_what_cannot_be(journal: Journal, tmp_path: Path) -> None:
     assert hose.names() == [] and not (tmp_path / "cursors" / "a").exists()
 
 
-async def test_a_damaged_cursor_stops_the_start(journal: Journal, tmp_path: Path) -> None:
+async def test_a_damaged_cursor_stops_its_consumer_and_nothing_else(journal: Journal, tmp_path: Path) -> None:
     hose = Hose(journal, tmp_path / "cursors")
-    (await hose.consumer("a")).close()
+    for name in ("a", "b"):
+        (await hose.consumer(name)).close()
     (tmp_path / "cursors" / "a").write_bytes(b"")
+    hose = Hose(journal, tmp_path / "cursors")
+    (problem,) = hose.problems
+    assert "cursors/a: the cursor can't be read" in problem
     with pytest.raises(ConsumerError, match="the cursor can't be read"):
         await hose.consumer("a")
-    with pytest.raises(ConsumerError, match="the cursor can't be read"):
-        Hose(journal, tmp_path / "cursors")
+    await tell(journal, range(1, 3))
+    assert ids((await (await hose.consumer("b")).next()).events) == [1, 2]
+
+
+async def test_a_new_journal_under_old_cursors(tmp_path: Path) -> None:
+    (tmp_path / "cursors").mkdir()
+    (tmp_path / "cursors" / "a").write_text(json.dumps({"cursor": 9 << 32 | 64}))
+    journal = open_journal(tmp_path)
+    await tell(journal, range(1, 3))
+    hose = Hose(journal, tmp_path / "cursors")
+    assert hose.problems == [f"consumer a: its cursor {9 << 32 | 64} is not of this journal; it begins anew"]
+    batch = await (await hose.consumer("a")).next()
+    assert ids(batch.events) == [1, 2] and batch.lost
+    assert Hose(journal, tmp_path / "cursors").problems == []
+    await journal.close()
+
+
+async def test_nothing_is_lost_on_the_first_day(journal: Journal, tmp_path: Path) -> None:
+    hose = Hose(journal, tmp_path / "cursors")
+    consumers = [await hose.consumer("a"), await hose.consumer("b", "begin")]
+    await tell(journal, range(1, 3))
+    assert [(await consumer.next()).lost for consumer in consumers] == [False, False]
 
 
 async def test_tail_follows(journal: Journal, tmp_path: Path) -> None:
@@ -220,8 +254,7 @@ async def test_events_are_kept_for_a_consumer_that_nobody_has_opened_yet(tmp_pat
     # Once it has moved on, its past may go.
     await consumer.ack(journal.end_cursor())
     begin = journal.begin_cursor()
-    await tell(journal, range(201, 301), size=4000)
-    assert journal.begin_cursor() > begin
+    await dropped(journal, begin)
     await journal.close()
 
 
@@ -232,6 +265,7 @@ async def test_a_consumer_that_lags_too_far_is_told_of_its_loss(tmp_path: Path) 
     assert not (await consumer.next(limit=1)).lost
     for start in range(11, 311, 10):
         await tell(journal, range(start, start + 10), size=4000)
+    await dropped(journal, consumer.cursor)
     batch = await consumer.next(limit=10)
     assert batch.lost and batch.events[0].message_id > 2
     assert not (await consumer.next(limit=10)).lost

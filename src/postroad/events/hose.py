@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from postroad.events.cursors import ConsumerError, CursorFiles
-from postroad.journal import HoseEvent
+from postroad.journal import HoseEvent, split_place
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Source(Protocol):
 
 class Batch(NamedTuple):
     """events: in the order they were committed. cursor: acknowledge this when they are dealt with. lost: events before
-    these were dropped (retention) without having been read."""
+    these are gone (dropped by retention, or with the journal they were in) and may not have been read."""
 
     events: list[HoseEvent]
     cursor: int
@@ -59,17 +59,36 @@ class Batch(NamedTuple):
 
 
 class Hose:
-    """directory: where the cursors are kept. Make it in the event loop, when the journal is open."""
+    """directory: where the cursors are kept. Make it when the journal is open, before it takes new mail: a cursor that
+    the journal never gave can be told as long as the journal is as it was. problems: what is wrong with the cursors."""
 
     def __init__(self, source: Source, directory: Path) -> None:
         self._source = source
         self._files = CursorFiles(directory)
         self._open: set[str] = set()
-        # Also for consumers that nobody has opened yet: their events must not be dropped meanwhile.
+        self._strays: set[str] = set()
+        self.problems: list[str] = []
         for name in self._files.names():
+            # Also for consumers that nobody opens now: their events must not be dropped meanwhile.
+            source.pin(name, self._standing(name))
+
+    def _standing(self, name: str) -> int:
+        """The cursor of an existing consumer; where everything is kept for it when there is none that makes sense."""
+        begin, end = self._source.begin_cursor(), self._source.end_cursor()
+        try:
             cursor = self._files.get(name)
-            assert cursor is not None
-            source.pin(name, cursor)
+            if cursor is None:
+                return begin
+            if split_place(cursor)[0] > split_place(end)[0]:
+                # Of another journal, then: this one's events are all new to the consumer.
+                self._files.put(name, begin)
+                self._strays.add(name)
+                self.problems.append(f"consumer {name}: its cursor {cursor} is not of this journal; it begins anew")
+                return begin
+        except (ConsumerError, OSError) as error:
+            self.problems.append(str(error))
+            return begin
+        return cursor
 
     def names(self) -> list[str]:
         """All consumers that have a cursor."""
@@ -77,7 +96,8 @@ class Hose:
 
     async def consumer(self, name: str, start: Start = "end", kinds: Collection[int] | None = None) -> Consumer:
         """Open a consumer. start: where a new one begins; one that has a cursor goes on there. kinds: the types it
-        wants, None for all. Raises ConsumerError when the name is bad or taken, or its cursor file is damaged."""
+        wants, None for all. Raises ConsumerError when the name is bad or taken, or its cursor file is damaged, and
+        OSError when a new cursor can't be written."""
         if name in self._open:
             raise ConsumerError(f"consumer {name} is open already")
         self._open.add(name)
@@ -90,7 +110,9 @@ class Hose:
         except BaseException:
             self._open.discard(name)
             raise
-        return Consumer(self, name, cursor, kinds)
+        consumer = Consumer(self, name, cursor, kinds, astray=name in self._strays)
+        self._strays.discard(name)
+        return consumer
 
     async def tail(self, start: Start = "end", kinds: Collection[int] | None = None) -> AsyncGenerator[HoseEvent, None]:
         """Events as they are committed, without an end and without a durable cursor."""
@@ -118,17 +140,21 @@ class Hose:
             case At(wall):
                 return await _off_loop(self._source.cursor_at, wall)
             case int():
+                if start > (end := self._source.end_cursor()):
+                    raise ConsumerError(f"there is no cursor {start}; the last one is {end}")
                 return start
 
 
 class Consumer:
     """One reader of the hose with a durable cursor. Use it from one task. Made by Hose.consumer."""
 
-    def __init__(self, hose: Hose, name: str, cursor: int, kinds: Collection[int] | None) -> None:
+    def __init__(
+        self, hose: Hose, name: str, cursor: int, kinds: Collection[int] | None, *, astray: bool = False
+    ) -> None:
         self.name = name
         self.cursor = cursor
         self._hose = hose
-        self._feed = _Feed(hose._source, cursor, kinds)
+        self._feed = _Feed(hose._source, cursor, kinds, lost=astray)
 
     async def next(self, limit: int = BATCH_EVENTS, max_bytes: int = BATCH_OCTETS, wait: float | None = None) -> Batch:
         """The events behind those handed out last. wait: seconds to wait for the first one, None for ever; when none
@@ -144,7 +170,8 @@ class Consumer:
             await self._move(cursor)
 
     async def replay(self, start: Start) -> None:
-        """Go back (or forth) to a place, durably. Events that are no longer kept are not there to be read again."""
+        """Go back (or forth) to a place, durably. Events that are no longer kept are not there to be read again. Raises
+        OSError (nothing changes), and ConsumerError for a cursor behind the last event."""
         cursor = await self._hose._resolve(start)
         await self._move(cursor)
         self._feed.cursor = cursor
@@ -163,11 +190,11 @@ class Consumer:
 class _Feed:
     """A place in the stream, and the wait for more."""
 
-    def __init__(self, source: Source, cursor: int, kinds: Collection[int] | None) -> None:
+    def __init__(self, source: Source, cursor: int, kinds: Collection[int] | None, *, lost: bool = False) -> None:
         self.cursor = cursor
         self._source = source
         self._kinds = None if kinds is None else frozenset(kinds)
-        self._lost = False
+        self._lost = lost
         self._news = asyncio.Event()
         self._unsubscribe = source.on_commit(self._news.set)
 
@@ -187,7 +214,7 @@ class _Feed:
             # Cleared before the read: a commit after it sets the event again.
             self._news.clear()
             events, following, begin = await _off_loop(self._look, limit, max_bytes)
-            self._lost |= self.cursor < begin
+            self._lost |= _passed_over(self.cursor, begin)
             moved = following != self.cursor
             self.cursor = following
             wanted = events if self._kinds is None else [event for event in events if event.kind in self._kinds]
@@ -201,6 +228,12 @@ class _Feed:
         asked for last, for to miss a loss would be worse than to tell of one that was just avoided."""
         events, following = self._source.read_events(self.cursor, limit, max_bytes)
         return events, following, self._source.begin_cursor()
+
+
+def _passed_over(cursor: int, begin: int) -> bool:
+    """Were events from the cursor on dropped? Segments count from 1; before them lies the start of an empty journal."""
+    segment, _ = split_place(cursor)
+    return cursor < begin and not (segment == 0 and split_place(begin)[0] <= 1)
 
 
 async def _off_loop(call: Callable[..., T], *args: object) -> T:
