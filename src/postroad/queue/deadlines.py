@@ -12,6 +12,7 @@ from postroad.queue.endings import Endings
 from postroad.queue.paths import Path
 
 _SWEEP = 30.0  # seconds between looks for expired messages in active queues
+_GRACE = 30.0  # seconds an expired message has for its last try, which falls due at the very moment of its expiry
 _SLICE = 1000  # messages handled before the event loop gets its turn
 
 
@@ -67,7 +68,7 @@ class Deadlines:
         while paths and budget > 0 and not self._stopped:
             path = paths.pop()
             budget -= 1
-            if path.expiry <= self._books.now():
+            if path.expiry + _GRACE <= self._books.now():
                 budget -= path.active
                 self._collect_overdue(path)
             if path.active:
@@ -78,7 +79,7 @@ class Deadlines:
             self._expiring = self._loop.create_task(self._expire_overdue())
 
     def _collect_overdue(self, path: Path) -> None:
-        now = self._books.now()
+        late = self._books.now() - _GRACE
         path.expiry = float("inf")
         for lane in (path.fresh, path.retries):
             waiting = list(lane)
@@ -87,7 +88,7 @@ class Deadlines:
                 expires = self._books.live.expires(number)
                 if expires is None:
                     continue
-                if expires > now:
+                if expires > late:
                     lane.append(number)
                     path.expiry = min(path.expiry, expires)
                     continue
