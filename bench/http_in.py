@@ -1,7 +1,8 @@
-"""CPU of HTTP injection: one-recipient transmissions over keep-alive connections to a server with an acceptor that keeps
-nothing, so that the figure is HTTP, JSON, checks and message building, without the commit.
+"""CPU of HTTP injection: transmissions over keep-alive connections to a server whose acceptor keeps nothing, so that the
+figure is HTTP, JSON, checks and message building, without the commit.
 
-    python bench/http_in.py [--count 20000] [--connections 16] [--size 2048 ...] [--recipients 1] [--loop uvloop|asyncio]
+    python bench/http_in.py [--count 20000] [--connections 16] [--size 2048 ...] [--recipients 1]
+                            [--loop uvloop|asyncio]
 
 The server runs in a process of its own; its CPU is read from /proc (user and system, whole process). Prints one line a
 size: microseconds of CPU a transmission, the rate, and latency percentiles as the client saw them.

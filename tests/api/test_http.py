@@ -250,6 +250,36 @@ async def test_too_large_content() -> None:
         assert (await served.client.post(simple(content={"email_rfc822": raw}))).status == 413
 
 
+async def test_too_many_recipients() -> None:
+    async with serving(max_recipients=3) as served:
+        assert (await served.client.post(simple(recipients=["a@b.example"] * 3))).status == 200
+        answer = await served.client.post(simple(recipients=["a@b.example"] * 4))
+        assert answer.status == 422
+        assert answer.body["errors"][0]["description"] == "recipients is limited to 3 entries"
+
+
+async def test_no_thread_is_used(served: Served) -> None:
+    """The simulation runs this server on a loop without threads; a guard or handler in a thread would break it."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("run_in_executor was called")
+
+    host, _, port = served.server.address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "run_in_executor", refuse)
+        for data in (
+            post(BODY, f"Content-Length: {len(BODY)}", "Connection: close"),
+            post(b"{", "Content-Length: 1", "Connection: close"),
+            b"GET /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(data)
+            assert b"HTTP/1.1 500" not in await reader.read()
+            writer.close()
+
+
 async def test_bodies_in_memory_are_bounded() -> None:
     async with serving(max_in_flight=Size(150_000)) as served:
         served.acceptor.gate = asyncio.Event()

@@ -25,7 +25,8 @@ _BY_STATUS = {404: Code.INVALID_URI, 405: Code.INVALID_METHOD, 413: Code.TOO_LAR
 def make_app(injection: Injection, keys: Callable[[], ApiKeys], accepting: Callable[[], bool]) -> Litestar:
     """The ASGI application. keys: the valid ones, asked for at each request; accepting: false once we are stopping."""
 
-    def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    # A coroutine: Litestar runs plain functions in a thread.
+    async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         result = keys().authenticate(_authorization(connection.scope["headers"]), _peer(connection.scope))
         if result is AuthFailure.UNAUTHORIZED:
             raise Failure(Code.UNAUTHORIZED)

@@ -41,7 +41,9 @@ class HttpServer:
         self._options = options
         self._accepting = True
         self._server: asyncio.Server | None = None
-        setting = Setting(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content)
+        setting = Setting(
+            hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients
+        )
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
         app = make_app(injection, lambda: self.keys, lambda: self._accepting)

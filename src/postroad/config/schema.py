@@ -149,6 +149,7 @@ class HttpOptions(Section, frozen=True, kw_only=True):
     address: Annotated[str, Meta(description='HOST:PORT; "" turns HTTP off.')] = "127.0.0.1:8025"
     max_body: Annotated[Size, Meta(description="Largest request body, after decompression.")] = Size(50 << 20)
     max_content: Annotated[Size, Meta(description="Largest message built from a transmission.")] = Size(20 << 20)
+    max_recipients: Annotated[int, Meta(ge=1, description="Recipients of one transmission; more get 422.")] = 100_000
     max_in_flight: Annotated[
         Size, Meta(description="Bytes of request bodies held in memory at once; requests above it get 429.")
     ] = Size(256 << 20)

@@ -39,12 +39,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Setting(NamedTuple):
-    """What a mailing needs to know of the server. boundary: as for generate.draft. max_content: octets."""
+    """What a mailing needs to know of the server. boundary: as for generate.draft. max_content: octets of a message."""
 
     hostname: str
     ids: IdSource
     boundary: Callable[[], str]
     max_content: int
+    max_recipients: int
 
 
 class _Group(NamedTuple):
@@ -70,7 +71,7 @@ class Mailing:
         options = transmission.options or Options()
         _check_limits(transmission, faults)
         _check_options(options, transmission, wall, faults)
-        entries = _check_recipients(transmission, faults)
+        entries = _check_recipients(transmission, setting.max_recipients, faults)
         content: Prepared | None = None
         if transmission.content is None:
             faults.add(Code.MISSING_FIELD, "content object or template_id required")
@@ -259,7 +260,7 @@ def _check_options(options: Options, transmission: Transmission, wall: float, fa
         faults.add(Code.INVALID_FORMAT, "override is not available in this version")
 
 
-def _check_recipients(transmission: Transmission, faults: Faults) -> list[str | RecipientShape]:
+def _check_recipients(transmission: Transmission, limit: int, faults: Faults) -> list[str | RecipientShape]:
     recipients = transmission.recipients
     if isinstance(recipients, StoredList):
         if recipients.list_id is not None:
@@ -275,4 +276,6 @@ def _check_recipients(transmission: Transmission, faults: Faults) -> list[str | 
         return []
     if not recipients:
         faults.add(Code.NO_RECIPIENT, "recipients is empty")
+    elif len(recipients) > limit:
+        faults.add(Code.INVALID_FORMAT, f"recipients is limited to {limit} entries")
     return recipients
