@@ -1,4 +1,4 @@
-"""CPU of HTTP injection: transmissions over keep-alive connections to a server whose acceptor keeps nothing, so that the
+"""CPU of HTTP injection: transmissions over keep-alive connections to a server whose acceptor keeps nothing, so the
 figure is HTTP, JSON, checks and message building, without the commit.
 
     python bench/http_in.py [--count 20000] [--connections 16] [--size 2048 ...] [--recipients 1]

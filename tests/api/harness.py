@@ -156,3 +156,24 @@ def simple(**more: Any) -> dict[str, Any]:
         "content": {"from": "from@a.example", "subject": "Hello", "text": "Hi"},
         **more,
     }
+
+
+BODY = json.dumps(simple()).encode()
+
+
+async def exchange(address: str, data: bytes, *, end: bool = True) -> bytes:
+    """Send octets and read until the server closes."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    if end:
+        writer.write_eof()
+    try:
+        return await asyncio.wait_for(reader.read(), 30)
+    finally:
+        writer.close()
+
+
+def post(body: bytes, *more: str) -> bytes:
+    fields = [f"Authorization: {KEY}", "Content-Type: application/json", *more]
+    return ("POST /api/v1/transmissions HTTP/1.1\r\nHost: x\r\n" + "\r\n".join(fields) + "\r\n\r\n").encode() + body

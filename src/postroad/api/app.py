@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
-from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar import Litestar, MediaType, Request, Response, get, post, route
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
@@ -39,11 +39,11 @@ def make_app(injection: Injection, keys: Callable[[], ApiKeys], accepting: Calla
         connection = {"remote_addr": _peer(request.scope)}
         return reply(await injection.create(request.receive, request.headers, request.query_params, connection))
 
-    @get("/health", media_type=MediaType.JSON)
+    @route("/health", http_method=["GET", "HEAD"], media_type=MediaType.JSON)
     async def health() -> Response[bytes]:
         return reply({"results": {"status": "ok"}})
 
-    @get("/ready", media_type=MediaType.JSON)
+    @route("/ready", http_method=["GET", "HEAD"], media_type=MediaType.JSON)
     async def ready() -> Response[bytes]:
         refusal = injection.acceptor.refusal()
         if accepting() and refusal is None:

@@ -17,7 +17,7 @@ from postroad.generate import (
     parse_people,
 )
 from postroad.inject.http.faults import Code, Faults
-from postroad.inject.http.shapes import ContentShape, FileShape, Sender
+from postroad.inject.http.shapes import AttachedFile, Sender, TransmissionContent
 from postroad.message import Body
 from postroad.message.address import AddressError, parse_mailbox
 from postroad.message.header import count, decode_words, field, header_end
@@ -61,7 +61,9 @@ class Prepared:
         return Body(self._raw, trace if count(self._raw, b"Message-ID", end) else trace + message_id)
 
 
-def prepare(content: ContentShape, *, substitute: bool, boundary: Callable[[], str], faults: Faults) -> Prepared | None:
+def prepare(
+    content: TransmissionContent, *, substitute: bool, boundary: Callable[[], str], faults: Faults
+) -> Prepared | None:
     """Check the content and build what can be built without a recipient. None: faults were added.
 
     substitute: options.perform_substitutions. boundary: as for generate.draft.
@@ -88,7 +90,9 @@ def _absent(faults: Faults, kind: str, name: str, feature: str) -> None:
     faults.add(Code.NO_SUBRESOURCE, f"{kind} '{name[:64]}' does not exist: {feature} are not available in this version")
 
 
-def _inline(content: ContentShape, substitute: bool, boundary: Callable[[], str], faults: Faults) -> Prepared | None:
+def _inline(
+    content: TransmissionContent, substitute: bool, boundary: Callable[[], str], faults: Faults
+) -> Prepared | None:
     before = len(faults)
     sender = _sender(content.sender, faults)
     if content.subject is None:
@@ -170,7 +174,7 @@ def address_problem(address: str) -> tuple[Code, str] | None:
     return None
 
 
-def _refuse_braces(content: ContentShape, headers: dict[str, str], substitute: bool, faults: Faults) -> None:
+def _refuse_braces(content: TransmissionContent, headers: dict[str, str], substitute: bool, faults: Faults) -> None:
     """Nobody shall be mailed raw template code. Headers are substituted always (api.md 2.3), parts on wish."""
     sender = content.sender
     texts = [("from", f"{sender.name} {sender.email}" if isinstance(sender, Sender) else sender)]
@@ -183,7 +187,7 @@ def _refuse_braces(content: ContentShape, headers: dict[str, str], substitute: b
             faults.add(Code.TEMPLATE_SYNTAX, f"content.{name}: {_BRACES}")
 
 
-def _files(member: str, files: list[FileShape], faults: Faults) -> list[Attachment]:
+def _files(member: str, files: list[AttachedFile], faults: Faults) -> list[Attachment]:
     made = []
     for number, file in enumerate(files):
         where = f"content.{member}[{number}]"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from postroad.inject.http.faults import Code, Failure, Fault, Faults, fault
-from postroad.inject.http.shapes import RecipientShape, Transmission
+from postroad.inject.http.shapes import InlineRecipient, Transmission
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -78,11 +78,11 @@ def _find_all(value: Any) -> Decoded:
 def _recipient(number: int, entry: Any, bad: dict[int, Fault]) -> Any:
     """The entry, or "" when its types are wrong: then only this recipient is refused (api.md 2.6)."""
     try:
-        msgspec.convert(entry, str | RecipientShape)
+        msgspec.convert(entry, str | InlineRecipient)
     except msgspec.ValidationError:
         wrong: list[str] = []
         if isinstance(entry, dict):
-            _convert(RecipientShape, entry, f"recipients[{number}]", wrong)
+            _convert(InlineRecipient, entry, f"recipients[{number}]", wrong)
         bad[number] = fault(Code.INVALID_FORMAT, wrong[0] if wrong else f"'recipients[{number}]' must be an object")
         return ""
     return entry

@@ -23,8 +23,8 @@ from postroad.inject.http.shapes import (
     MAX_SUBSTITUTION_DATA,
     MAX_TAGS,
     Address,
+    InlineRecipient,
     Options,
-    RecipientShape,
     StoredList,
     Tracking,
     Transmission,
@@ -153,8 +153,8 @@ class Mailing:
                     event=self._event,
                 )
 
-    def _read_one(self, entry: str | RecipientShape) -> Fault | None:
-        shape = RecipientShape(address=entry) if isinstance(entry, str) else entry
+    def _read_one(self, entry: str | InlineRecipient) -> Fault | None:
+        shape = InlineRecipient(address=entry) if isinstance(entry, str) else entry
         given = shape.address
         if given is None:
             return fault(Code.MISSING_FIELD, "address is required for each recipient")
@@ -194,7 +194,7 @@ class Mailing:
         self._groups.setdefault(_Group(to, sender, utf8), []).append(recipient)
         return None
 
-    def _own_event(self, shape: RecipientShape) -> dict[str, object]:
+    def _own_event(self, shape: InlineRecipient) -> dict[str, object]:
         event: dict[str, object] = {
             "rcpt_meta": {**self._metadata, **shape.metadata} if shape.metadata else self._metadata,
             "rcpt_tags": (shape.tags or [])[:MAX_TAGS],
@@ -260,7 +260,7 @@ def _check_options(options: Options, transmission: Transmission, wall: float, fa
         faults.add(Code.INVALID_FORMAT, "override is not available in this version")
 
 
-def _check_recipients(transmission: Transmission, limit: int, faults: Faults) -> list[str | RecipientShape]:
+def _check_recipients(transmission: Transmission, limit: int, faults: Faults) -> list[str | InlineRecipient]:
     recipients = transmission.recipients
     if isinstance(recipients, StoredList):
         if recipients.list_id is not None:

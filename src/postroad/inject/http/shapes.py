@@ -35,7 +35,7 @@ class Tracking(Struct, frozen=True):
     click_tracking: bool | None = None
 
 
-class RecipientShape(Struct, frozen=True):
+class InlineRecipient(Struct, frozen=True):
     """An inline recipient."""
 
     address: Annotated[str | Address, Meta(description="An address, or an object (required).")] | None = None
@@ -59,7 +59,7 @@ class Sender(Struct, frozen=True):
     name: Annotated[str, Meta(description="Display name.")] | None = None
 
 
-class FileShape(Struct, frozen=True):
+class AttachedFile(Struct, frozen=True):
     """An attachment, or an inline image, whose name is its Content-ID (`cid:NAME`)."""
 
     name: Annotated[str, Meta(description="File name, 255 bytes at most.")] | None = None
@@ -67,7 +67,7 @@ class FileShape(Struct, frozen=True):
     data: Annotated[str, Meta(description="The content in base64 (required).")] | None = None
 
 
-class ContentShape(Struct, frozen=True, rename={"sender": "from"}):
+class TransmissionContent(Struct, frozen=True, rename={"sender": "from"}):
     """What is sent: inline content, or a whole message in `email_rfc822`."""
 
     sender: Annotated[str | Sender, Meta(description='`a@b.example`, `"Name" <a@b.example>` or an object.')] | None = (
@@ -85,8 +85,8 @@ class ContentShape(Struct, frozen=True, rename={"sender": "from"}):
         ]
         | None
     ) = None
-    attachments: list[FileShape] | None = None
-    inline_images: list[FileShape] | None = None
+    attachments: list[AttachedFile] | None = None
+    inline_images: list[AttachedFile] | None = None
     email_rfc822: Annotated[str, Meta(description="A whole RFC 5322 message, instead of everything else.")] | None = (
         None
     )
@@ -116,9 +116,9 @@ class Transmission(Struct, frozen=True):
     """A message to one or many recipients."""
 
     recipients: (
-        Annotated[list[str | RecipientShape] | StoredList, Meta(description="Whom it goes to (required).")] | None
+        Annotated[list[str | InlineRecipient] | StoredList, Meta(description="Whom it goes to (required).")] | None
     ) = None
-    content: Annotated[ContentShape, Meta(description="What is sent (required).")] | None = None
+    content: Annotated[TransmissionContent, Meta(description="What is sent (required).")] | None = None
     options: Options | None = None
     campaign_id: Annotated[str, Meta(description="64 bytes at most.")] | None = None
     description: Annotated[str, Meta(description="1024 bytes at most.")] | None = None
