@@ -54,6 +54,11 @@ async def test_lines_for_people(journal: Journal, tmp_path: Path) -> None:
     assert [line.split()[2] for line in lines] == ["delay", "delay", "delay", "bounce", "bounce"]
 
 
+async def test_a_cursor_that_was_never_given(journal: Journal, tmp_path: Path) -> None:
+    result = run(tmp_path, "--from", str(9 << 32), "--follow")
+    assert result.exit_code == 1 and f"there is no cursor {9 << 32}; the last one is" in result.stderr
+
+
 async def test_mistakes_are_explained(journal: Journal, tmp_path: Path) -> None:
     result = run(tmp_path, "--type", "reception")
     assert result.exit_code == 2 and "there is no event type 'reception'; known: injection" in result.stderr

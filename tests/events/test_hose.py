@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from postroad.config.schema import Duration, JournalOptions, Size
-from postroad.events import At, ConsumerError, Hose, Kind, tail
+from postroad.events import At, ConsumerError, Hose, Kind, find, tail
 from postroad.journal import Event, EventReader, HoseEvent, Journal, JournalError
 from postroad.net import SystemClock
 
@@ -329,12 +329,15 @@ async def test_another_process_reads_the_files(journal: Journal, tmp_path: Path)
     await tell(journal, range(1, 4), Kind.DELAY)
     await tell(journal, range(4, 6), Kind.BOUNCE)
     reader = EventReader(tmp_path / "journal")
-    everything = list(tail(reader, "begin"))
+    everything = list(tail(reader, find(reader, "begin")))
     assert ids(everything) == [1, 2, 3, 4, 5]
     assert ids(list(tail(reader, everything[2].cursor))) == [3, 4, 5]
     assert ids(list(tail(reader, everything[2].next, {Kind.BOUNCE}))) == [4, 5]
-    assert ids(list(tail(reader, At(0)))) == [1, 2, 3, 4, 5]
-    assert list(tail(reader, "end")) == []
+    assert ids(list(tail(reader, find(reader, At(0))))) == [1, 2, 3, 4, 5]
+    assert list(tail(reader, find(reader, "end"))) == []
+    assert find(reader, everything[4].next) == everything[4].next
+    with pytest.raises(ValueError, match="there is no cursor"):
+        find(reader, everything[4].next + 1)
 
     polls = 0
 

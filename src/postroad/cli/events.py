@@ -41,7 +41,7 @@ def tail(
 
     With --json each line is the event (see the events reference) and its cursor, which --from takes.
     """
-    from postroad.events import Kind, json_line, parse_start, text_line
+    from postroad.events import Kind, find, json_line, parse_start, text_line
     from postroad.events import tail as read
     from postroad.journal import EventReader, JournalError
 
@@ -63,13 +63,14 @@ def tail(
     # Ctrl-C is the way to end --follow.
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            for event in read(EventReader(directory), begin, kinds, pause if follow else None):
+            reader = EventReader(directory)
+            for event in read(reader, find(reader, begin), kinds, pause if follow else None):
                 out.write((json_line(event) if as_json else text_line(event).encode()) + b"\n")
                 count += 1
                 if count == limit:
                     break
-        except (JournalError, OSError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
+        except BrokenPipeError:
+            raise
+        except (JournalError, OSError, ValueError) as error:
             fail(error)
         out.flush()

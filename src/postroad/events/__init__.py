@@ -6,7 +6,7 @@ from postroad.events.encode import EventEncoder, Shared
 from postroad.events.hose import At, Batch, Consumer, Hose, Source, Start
 from postroad.events.kinds import Kind, event_id
 from postroad.events.schema import EVENTS, FIELDS, EventType, Field, Group, Wire, check
-from postroad.events.tail import json_line, parse_start, tail, text_line
+from postroad.events.tail import find, json_line, parse_start, tail, text_line
 
 __all__ = [
     "EVENTS",
@@ -29,6 +29,7 @@ __all__ = [
     "basic_class",
     "check",
     "event_id",
+    "find",
     "json_line",
     "parse_start",
     "tail",

@@ -39,9 +39,7 @@ class CursorFiles:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConsumerError(
-                f"{path}: the cursor can't be read ({error}); delete the file to begin anew, or write one by replay"
-            ) from error
+            raise ConsumerError(f"{path}: the cursor can't be read ({error}); delete the file to begin anew") from error
         return cursor
 
     def put(self, name: str, cursor: int) -> None:

@@ -8,7 +8,6 @@ beyond `journal.event_retention_size` loses events and is told so.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
@@ -158,7 +157,8 @@ class Consumer:
 
     async def next(self, limit: int = BATCH_EVENTS, max_bytes: int = BATCH_OCTETS, wait: float | None = None) -> Batch:
         """The events behind those handed out last. wait: seconds to wait for the first one, None for ever; when none
-        came, the batch is empty. An empty batch may still have a cursor worth acknowledging (others' events passed)."""
+        came, the batch is empty. An empty batch may still have a cursor worth acknowledging (others' events passed).
+        Raises JournalError and OSError when the journal can't be read."""
         return await self._feed.next(limit, max_bytes, wait)
 
     async def ack(self, cursor: int) -> None:
@@ -203,9 +203,13 @@ class _Feed:
 
     async def next(self, limit: int, max_bytes: int, wait: float | None) -> Batch:
         events: list[HoseEvent] = []
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait or None):
+        timer = asyncio.timeout(wait or None)
+        try:
+            async with timer:
                 events = await self._read(limit, max_bytes, patient=wait is None or wait > 0)
+        except TimeoutError:
+            if not timer.expired():  # a disk may time out as well
+                raise
         lost, self._lost = self._lost, False
         return Batch(events, self.cursor, lost)
 

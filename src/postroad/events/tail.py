@@ -55,19 +55,25 @@ def parse_start(text: str, now: float) -> Start:
     return At((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def tail(
-    reader: Reader, start: Start, kinds: Collection[int] | None = None, pause: Callable[[], object] | None = None
-) -> Iterator[HoseEvent]:
-    """Committed events from `start` on. pause: called when there are no more, before looking again; None: end there."""
+def find(reader: Reader, start: Start) -> int:
+    """The cursor of a start. Raises ValueError for one behind the last event: nothing would ever come from there."""
     match start:
         case "begin":
-            cursor = reader.begin()
+            return reader.begin()
         case "end":
-            cursor = reader.end()
+            return reader.end()
         case At(wall):
-            cursor = reader.at(wall)
+            return reader.at(wall)
         case int():
-            cursor = start
+            if start > (end := reader.end()):
+                raise ValueError(f"there is no cursor {start}; the last one is {end}")
+            return start
+
+
+def tail(
+    reader: Reader, cursor: int, kinds: Collection[int] | None = None, pause: Callable[[], object] | None = None
+) -> Iterator[HoseEvent]:
+    """Committed events from a cursor on. pause: called when there are no more, before looking again; None: end."""
     while True:
         events, following = reader.read(cursor)
         for event in events:
