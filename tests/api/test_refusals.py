@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import time
 from typing import Any
@@ -23,8 +24,8 @@ def content(**changes: Any) -> dict[str, Any]:
     return {"content": {**simple()["content"], **changes}}
 
 
-def at(offset: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + offset))
+HOURS_AHEAD = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + 7200))
+MINUTES_AGO = time.strftime("%Y-%m-%dT%H:%M:%S-05:00", time.gmtime(time.time() - 5 * 3600 - 60))
 
 
 CASES: list[tuple[dict[str, Any], int, str, str]] = [
@@ -112,7 +113,7 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
     ({"return_path": "@b.example"}, 400, "2008", "return_path: '@b.example' has nothing before the @"),
     ({"return_path": "a@b.example\r\nRCPT TO:<c@d.example>"}, 422, "1300", "return_path: "),
     ({"options": {"open_tracking": "true"}}, 422, "1300", "'options.open_tracking' must be a boolean"),
-    ({"options": {"start_time": at(3600)}}, 422, "1300", "options.start_time: scheduled sending is not available"),
+    ({"options": {"start_time": HOURS_AHEAD}}, 422, "1300", "options.start_time: scheduled sending is not available"),
     ({"options": {"start_time": "soon"}}, 422, "1300", "options.start_time must be YYYY-MM-DDTHH:MM:SS+-HH:MM or now"),
     ({"options": {"start_time": "2020-01-01T00:00:00"}}, 422, "1300", "options.start_time must be"),
     ({"options": {"inline_css": True}}, 422, "1300", "options.inline_css is not available in this version"),
@@ -128,7 +129,11 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "status", "code", "description"), CASES, ids=[str(case[0])[:60] for case in CASES])
+@pytest.mark.parametrize(
+    ("change", "status", "code", "description"),
+    CASES,
+    ids=[f"{number} {case[3][:50]}" for number, case in enumerate(CASES)],
+)
 async def test_refused(served: Served, change: dict[str, Any], status: int, code: str, description: str) -> None:
     answer = await served.client.post({**simple(), **change})
     told = answer.body["errors"][0]
@@ -141,7 +146,7 @@ async def test_refused(served: Served, change: dict[str, Any], status: int, code
 @pytest.mark.parametrize(
     "change",
     [
-        {"options": {"start_time": at(-60)}},
+        {"options": {"start_time": MINUTES_AGO}},
         {"options": {"start_time": "0001-01-01T00:00:00+00:00"}},
         {"options": {"ip_pool": "SP_Shared", "inline_css": False, "skip_suppression": True, "initial_open": True}},
         {"override": {}},
@@ -152,7 +157,7 @@ async def test_refused(served: Served, change: dict[str, Any], status: int, code
         content(headers={"X-Empty": ""}),
         content(**{"from": '"Test From, with comma" <f@x.example>'}),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 async def test_accepted(served: Served, change: dict[str, Any]) -> None:
     answer = await served.client.post({**simple(), **change})

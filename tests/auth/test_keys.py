@@ -32,6 +32,7 @@ def test_new_keys() -> None:
         basic(KEY),
         b"basic" + basic(f"{KEY}:")[5:],
     ],
+    ids=range(7),
 )
 def test_forms_of_a_key(value: bytes) -> None:
     assert ApiKeys([HOME]).authenticate(value, "192.0.2.1") == Key("home")
@@ -59,6 +60,7 @@ def test_forms_of_a_key(value: bytes) -> None:
         b"\xff\x00",
         b"x" * 100_000,
     ],
+    ids=range(18),
 )
 def test_not_a_key(value: bytes | None) -> None:
     assert ApiKeys([HOME]).authenticate(value, "192.0.2.1") is AuthFailure.UNAUTHORIZED
