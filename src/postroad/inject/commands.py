@@ -11,13 +11,14 @@ from typing import NamedTuple
 from postroad.inject import replies
 from postroad.inject.events import Envelope
 from postroad.message import Notify, Recipient, Reply, Ret
-from postroad.message.address import AddressError, Mailbox, parse_mailbox, routing_domain
+from postroad.message.address import AddressError, parse_mailbox, routing_domain
 
 MAX_ENVID = 100  # octets, RFC 3461 4.4
 MAX_ORCPT = 500  # octets, RFC 3461 4.2
 
 # Possessive throughout: hostile text is matched in one pass, without backtracking.
-_PATH = r'<((?:"(?:[^"\\]|\\.)*+"|[^"<>\s])*+)>'
+_PLAIN, _QUOTED = r'[^"<>\s]*+', r'"(?:[^"\\]|\\.)*+"'
+_PATH = f"<({_PLAIN}(?:{_QUOTED}{_PLAIN})*+)>"
 _MAIL = re.compile(rf"FROM: *+{_PATH}(?: ++(.*))?", re.IGNORECASE)
 _RCPT = re.compile(rf"TO: *+{_PATH}(?: ++(.*))?", re.IGNORECASE)
 _SOURCE_ROUTE = re.compile(r"(?:@(?:\[[^\]]*+\]|[^\[\],:@\"]++))(?:,@(?:\[[^\]]*+\]|[^\[\],:@\"]++))*+:")
@@ -73,8 +74,7 @@ def parse_mail(text: str, *, extended: bool, smtputf8: bool) -> Envelope:
         for name, value in _parameters(parameters).items():
             _mail_parameter(envelope, name, value, smtputf8)
     if path:
-        mailbox = _mailbox(path, envelope.smtputf8, "5.1.7")
-        envelope.sender, envelope.domain = f"{mailbox.local}@{mailbox.domain}", mailbox.routing
+        envelope.sender, envelope.domain = _mailbox(path, envelope.smtputf8, "5.1.7")
     return envelope
 
 
@@ -86,8 +86,7 @@ def parse_rcpt(text: str, *, extended: bool, smtputf8: bool, hostname: str) -> R
     path, parameters = match[1], match[2]
     if path.lower() == "postmaster":
         path = f"{path}@{hostname}"
-    mailbox = _mailbox(path, smtputf8, "5.1.3")
-    recipient = Recipient(f"{mailbox.local}@{mailbox.domain}", mailbox.routing)
+    recipient = Recipient(*_mailbox(path, smtputf8, "5.1.3"))
     if parameters:
         if not extended:
             raise BadCommand(replies.NOT_AFTER_HELO)
@@ -108,8 +107,8 @@ def parse_bdat(text: str) -> Chunk:
     return Chunk(int(match[1]), match[2] is not None)
 
 
-def _mailbox(path: str, utf8: bool, enhanced: str) -> Mailbox:
-    """The mailbox of a path, its source route left out (RFC 5321 4.1.1.3: it is ignored)."""
+def _mailbox(path: str, utf8: bool, enhanced: str) -> tuple[str, str]:
+    """The address of a path and its routing domain. A source route is left out (RFC 5321 4.1.1.3)."""
     if path.startswith("@"):
         route = _SOURCE_ROUTE.match(path)
         if route is not None:
@@ -117,7 +116,7 @@ def _mailbox(path: str, utf8: bool, enhanced: str) -> Mailbox:
     if not utf8 and not path.isascii():
         raise BadCommand(replies.NEEDS_SMTPUTF8)
     try:
-        return parse_mailbox(path)
+        return path, parse_mailbox(path).routing
     except AddressError as error:
         raise BadCommand(Reply(501, f"{enhanced} Bad address: {error}")) from None
 

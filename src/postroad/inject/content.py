@@ -32,11 +32,11 @@ _SLACK = 1024
 class Reader:
     """What DATA and BDAT have in common: pieces kept, size counted, faults remembered. Octets all through.
 
-    finished: the content, or this chunk of it, is all here. fault: why the message will be refused, or None.
+    finished: the content, or this chunk of it, is all here.
     held: octets in memory. Once the limit is passed, or after `shed`, nothing more is kept, but reading goes on.
     """
 
-    __slots__ = ("_limit", "_pieces", "_plain", "_stuffed", "_tail", "fault", "finished", "held")
+    __slots__ = ("_bare", "_fault", "_limit", "_pieces", "_plain", "_stuffed", "_tail", "finished", "held")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -45,22 +45,28 @@ class Reader:
         self._tail = b"\r\n"
         self._plain = True
         self._stuffed = 0
-        self.fault: Reply | None = None
+        self._bare = False  # a bare CR or LF was seen
+        self._fault: Reply | None = None
         self.finished = False
         self.held = 0
 
     def shed(self, reply: Reply) -> None:
         """Keep nothing of this message; refuse it with this reply when it has been read."""
-        if self.fault is None:
-            self.fault = reply
+        if self._fault is None:
+            self._fault = reply
         self._drop()
+
+    @property
+    def fault(self) -> Reply | None:
+        """Why the message will be refused, or None. Does not depend on how the octets were cut into pieces."""
+        return replies.BARE_LINE_END if self._bare else self._fault
 
     def _drop(self) -> None:
         self._pieces.clear()
         self.held = 0
 
     def _keep(self, piece: bytes) -> None:
-        if self.fault is not None:
+        if self._fault is not None:
             return
         self._pieces.append(piece)
         self.held += len(piece)
@@ -69,10 +75,11 @@ class Reader:
 
     def _check(self, window: bytes, end: int) -> None:
         """Look for bare line ends in what has been scanned for the terminator."""
-        if self.fault is None and (
+        if not self._bare and (
             _BARE_CR.search(window, 0, end) is not None
             or (not self._plain and _BARE_LF.search(window, 1, end) is not None)
         ):
+            self._bare = True
             self.shed(replies.BARE_LINE_END)
 
 
@@ -117,8 +124,9 @@ class DotReader(Reader):
 
     def result(self) -> tuple[bytes, bool] | Reply:
         """The content without dot-stuffing, and whether a line still begins with a dot; or why it is refused."""
-        if self.fault is not None:
-            return self.fault
+        fault = self.fault
+        if fault is not None:
+            return fault
         content = b"".join(self._pieces)
         if self._plain:
             return content, False
@@ -160,8 +168,9 @@ class ChunkReader(Reader):
 
     def result(self) -> tuple[bytes, bool] | Reply:
         """The content, and whether a line begins with a dot; or why it is refused."""
-        if self.fault is not None:
-            return self.fault
+        fault = self.fault
+        if fault is not None:
+            return fault
         if self._tail.endswith(b"\r"):
             return replies.BARE_LINE_END
         content = b"".join(self._pieces)

@@ -10,21 +10,24 @@ class LineTooLong(Exception):
 
 
 class Incoming:
-    """A buffer that holds one read of the socket as it is; only an unfinished line is ever copied to a new one."""
+    """A buffer that holds one read of the socket as it is; only an unfinished line is ever copied to a new one.
 
-    __slots__ = ("_at", "_data", "_overlong", "_swallow")
+    data: empty when everything is used up.
+    """
+
+    __slots__ = ("_at", "_overlong", "_swallow", "data")
 
     def __init__(self) -> None:
-        self._data = b""
+        self.data = b""
         self._at = 0  # what lies before is used up
         self._overlong = False  # in the midst of a line that is too long
         self._swallow = 0  # octets to come that nobody wants
 
     def __len__(self) -> int:
-        return len(self._data) - self._at
+        return len(self.data) - self._at
 
     def receive(self, data: bytes) -> None:
-        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self.data = self.data[self._at :] + data if self.data else data
         self._at = 0
 
     def line(self, limit: int) -> bytes | None:
@@ -33,13 +36,13 @@ class Incoming:
         Of an unfinished line no more than `limit` octets stay in memory.
         """
         at = self._at
-        end = self._data.find(b"\r\n", at)
+        end = self.data.find(b"\r\n", at)
         if end < 0:
-            if len(self) > limit or self._overlong:
+            if len(self.data) - at > limit or self._overlong:
                 self._overlong = True
-                self._data, self._at = self._data[-1:], 0  # the last octet may be the CR of the line's end
+                self.data, self._at = self.data[-1:], 0  # the last octet may be the CR of the line's end
             return None
-        line = self._data[at:end]
+        line = self.data[at:end]
         self._move(end + 2)
         if self._overlong or len(line) + 2 > limit:
             self._overlong = False
@@ -48,8 +51,8 @@ class Incoming:
 
     def pour(self, reader: DotReader | ChunkReader) -> None:
         """Let a content reader take what it wants."""
-        if self._data:
-            self._move(reader.feed(self._data, self._at))
+        if self.data:
+            self._move(reader.feed(self.data, self._at))
 
     def swallow(self, octets: int) -> None:
         """Throw this many octets away, those still to come included."""
@@ -63,11 +66,11 @@ class Incoming:
         return not self._swallow
 
     def clear(self) -> None:
-        self._data, self._at, self._swallow = b"", 0, 0
+        self.data, self._at, self._swallow = b"", 0, 0
 
     def _move(self, to: int) -> None:
         # What is used up must not stay in memory while the session is idle.
-        if to == len(self._data):
-            self._data, self._at = b"", 0
+        if to == len(self.data):
+            self.data, self._at = b"", 0
         else:
             self._at = to

@@ -26,12 +26,14 @@ from postroad.inject.replies import encode, hello_reply
 from postroad.inject.tables import AT_REST, CHUNK_READ, CONTENT_READ, GREETED, READS_OCTETS, TABLE, UNDER_WAY, State
 from postroad.message import Reply
 
-OUTPUT_LIMIT = 1 << 15  # octets of replies after which no further command is read until they are taken
+OUTPUT_LIMIT = 1 << 13  # octets of replies after which no further command is read until they are taken
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_KNOWN_ELSEWHERE = frozenset(b"EXPN SEND SOML SAML TURN ETRN ATRN AUTH STARTTLS BURL LHLO".split())
+_KNOWN_ELSEWHERE = frozenset(
+    ["EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN", "AUTH", "STARTTLS", "BURL", "LHLO"]
+)
 # What a browser led astray says first. Its "commands" are somebody else's data: hang up before one of them is SMTP.
-_NOT_SMTP = frozenset(b"GET POST PUT HEAD CONNECT OPTIONS PATCH DELETE".split())
+_NOT_SMTP = frozenset(["GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "PATCH", "DELETE"])
 _SENDER_OK, _RECIPIENT_OK, _SEND_CONTENT = map(encode, (replies.SENDER_OK, replies.RECIPIENT_OK, replies.SEND_CONTENT))
 
 
@@ -67,7 +69,7 @@ class Machine:
         # Closed by the client's QUIT, or before it could say anything: nothing of its is left unread.
         self.parted = False
         self._incoming = Incoming()
-        self._out = bytearray()
+        self._out = b""
         self._event: Event | None = Connect()  # to be handed out next
         self._asked: Event | None = self._event  # waits for its answer
         self._reader: DotReader | ChunkReader | None = None
@@ -100,6 +102,10 @@ class Machine:
         return self.state in UNDER_WAY or self._swallow_reply is not None
 
     @property
+    def has_unread(self) -> bool:
+        return self._incoming.data != b""
+
+    @property
     def unread(self) -> int:
         """Octets received and not yet looked at."""
         return len(self._incoming)
@@ -119,7 +125,7 @@ class Machine:
     def next_event(self) -> Event | None:
         """The next thing to know or to answer; None when octets, an answer or room for replies is wanted first."""
         while self._event is None:
-            if self._asked is not None or len(self._out) >= OUTPUT_LIMIT:
+            if self._asked is not None or not self._incoming.data or len(self._out) >= OUTPUT_LIMIT:
                 return None
             if not (self._read_content() if self.state in READS_OCTETS else self._read_command()):
                 return None
@@ -140,8 +146,7 @@ class Machine:
 
     def take_output(self) -> bytes:
         """The replies written since the last call."""
-        out = bytes(self._out)
-        self._out.clear()
+        out, self._out = self._out, b""
         return out
 
     def shed(self, reply: Reply) -> None:
@@ -173,7 +178,7 @@ class Machine:
             if not text.isprintable() and _CONTROL.search(text):
                 raise BadCommand(replies.BAD_CHARACTERS)
             verb, _, argument = text.rstrip(" ").partition(" ")
-            self._command(verb.upper().encode(), argument)
+            self._command(verb.upper(), argument)
         except LineTooLong:
             self._bad(replies.LINE_TOO_LONG)
         except UnicodeDecodeError:
@@ -182,7 +187,7 @@ class Machine:
             self._bad(refused.reply)
         return True
 
-    def _command(self, verb: bytes, argument: str) -> None:
+    def _command(self, verb: str, argument: str) -> None:
         step = _COMMANDS.get(verb)
         if step is None:
             if verb in _NOT_SMTP:
@@ -191,7 +196,7 @@ class Machine:
                 self._bad(replies.NOT_IMPLEMENTED if verb in _KNOWN_ELSEWHERE else replies.UNKNOWN_COMMAND)
         elif verb in TABLE[self.state]:
             step(self, argument)
-        elif verb == b"BDAT":
+        elif verb == "BDAT":
             # Its octets follow, whatever we think of it (RFC 3030 2).
             chunk = self._parse_bdat(argument)
             if chunk is not None:
@@ -199,13 +204,13 @@ class Machine:
         else:
             self._refuse_misplaced(self._misplaced(verb))
 
-    def _misplaced(self, verb: bytes) -> Reply:
+    def _misplaced(self, verb: str) -> Reply:
         """What to say to a command that may not come in this state."""
         if self.state is State.START:
             return replies.EHLO_FIRST
         if self.state is State.CHUNKS:
             return replies.CHUNKS_OPEN
-        if verb == b"MAIL":
+        if verb == "MAIL":
             return replies.MAIL_TWICE
         return replies.MAIL_FIRST if self.state is State.READY else replies.RCPT_FIRST
 
@@ -261,7 +266,7 @@ class Machine:
 
     def _do_rset(self, argument: str) -> None:
         _no_argument(argument)
-        self._reset(TABLE[self.state][b"RSET"])
+        self._reset(TABLE[self.state]["RSET"])
         self._excused = False
         self._say(replies.OK)
 
@@ -299,7 +304,7 @@ class Machine:
             self._say(reply)
             return
         self.hello, self.extended = asked
-        self._reset(TABLE[self.state][b"EHLO"])
+        self._reset(TABLE[self.state]["EHLO"])
         self._excused = False
         options = self.options
         self._out += hello_reply(self.hostname, self.extended, options.max_message_size, options.smtputf8)
@@ -308,7 +313,7 @@ class Machine:
         if reply is None or reply.code < 400:
             self._out += _SENDER_OK if reply is None else encode(reply)
             self.envelope = asked.envelope
-            self.state = TABLE[self.state][b"MAIL"]
+            self.state = TABLE[self.state]["MAIL"]
             self._excused = False
         else:
             self._say(reply)
@@ -317,7 +322,7 @@ class Machine:
         if reply is None or reply.code < 400:
             self._out += _RECIPIENT_OK if reply is None else encode(reply)
             asked.envelope.recipients.append(asked.recipient)
-            self.state = TABLE[self.state][b"RCPT"]
+            self.state = TABLE[self.state]["RCPT"]
         else:
             self._say(reply)
             self._excused = True
@@ -325,15 +330,16 @@ class Machine:
     def _begin(self, asked: Data, reply: Reply | None) -> None:
         if reply is not None and reply.code >= 400:
             # Were the transaction left open, a later BDAT could begin the message in its middle.
-            self._reset(TABLE[self.state][b"RSET"])
+            self._reset(TABLE[self.state]["RSET"])
             self._excused = True
-            self._swallow_chunk(max(asked.chunk, 0), reply)
+            # Before a 421 nothing is waited for.
+            self._swallow_chunk(asked.chunk if asked.chunk > 0 and reply.code != 421 else 0, reply)
         elif asked.chunk >= 0:
             self._read_chunk(asked.chunk, asked.last)
         else:
             self._out += _SEND_CONTENT
             self._reader = DotReader(self.options.max_message_size)
-            self.state = TABLE[self.state][b"DATA"]
+            self.state = TABLE[self.state]["DATA"]
 
     def _conclude(self, asked: Content, reply: Reply | None) -> None:
         self._say(reply or replies.OK)
@@ -345,16 +351,19 @@ class Machine:
         """What is here of the content. False: more octets are wanted."""
         reader = self._reader
         assert reader is not None
+        self._incoming.pour(reader)
         if not reader.finished:
-            self._incoming.pour(reader)
-            if not reader.finished:
-                return False
+            return False
+        self._content_read(reader)
+        return True
+
+    def _content_read(self, reader: DotReader | ChunkReader) -> None:
+        """The content, or one chunk of it, is all here."""
         if isinstance(reader, ChunkReader) and reader.fault is None and not reader.last:
             self._say(Reply(250, f"2.0.0 {reader.octets} octets"))
             self.state = TABLE[self.state][CHUNK_READ]
         else:
             self._judge(reader)
-        return True
 
     def _judge(self, reader: DotReader | ChunkReader) -> None:
         """The content has been read to its end, or is beyond hope before it: hand it on or refuse it."""
@@ -386,12 +395,17 @@ class Machine:
         if not isinstance(self._reader, ChunkReader):
             self._reader = ChunkReader(self.options.max_message_size)
         self._reader.expect(octets, last)
-        self.state = TABLE[self.state][b"BDAT"]
+        self.state = TABLE[self.state]["BDAT"]
+        if not octets:
+            self._content_read(self._reader)
 
     def _swallow_chunk(self, octets: int, reply: Reply) -> None:
         """A BDAT is refused: say so when its octets have gone by."""
-        self._incoming.swallow(octets)
-        self._swallow_reply = reply
+        if octets:
+            self._incoming.swallow(octets)
+            self._swallow_reply = reply
+        else:
+            self._refuse_misplaced(reply)
 
     # The small things.
 
@@ -431,18 +445,18 @@ def _no_argument(argument: str) -> None:
         raise BadCommand(replies.NO_ARGUMENT)
 
 
-_COMMANDS: dict[bytes, Callable[[Machine, str], None]] = {
-    b"EHLO": Machine._do_hello,
-    b"HELO": Machine._do_helo,
-    b"MAIL": Machine._do_mail,
-    b"RCPT": Machine._do_rcpt,
-    b"DATA": Machine._do_data,
-    b"BDAT": Machine._do_bdat,
-    b"RSET": Machine._do_rset,
-    b"NOOP": Machine._do_noop,
-    b"VRFY": Machine._do_vrfy,
-    b"HELP": Machine._do_help,
-    b"QUIT": Machine._do_quit,
+_COMMANDS: dict[str, Callable[[Machine, str], None]] = {
+    "EHLO": Machine._do_hello,
+    "HELO": Machine._do_helo,
+    "MAIL": Machine._do_mail,
+    "RCPT": Machine._do_rcpt,
+    "DATA": Machine._do_data,
+    "BDAT": Machine._do_bdat,
+    "RSET": Machine._do_rset,
+    "NOOP": Machine._do_noop,
+    "VRFY": Machine._do_vrfy,
+    "HELP": Machine._do_help,
+    "QUIT": Machine._do_quit,
 }
 
 _ANSWERED: dict[type, Callable[[Machine, Any, Reply | None], None]] = {

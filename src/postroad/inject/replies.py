@@ -66,12 +66,18 @@ MEMORY_SHORT = Reply(452, "4.3.1 Too many messages are arriving at once")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
-@lru_cache(maxsize=1024)
 def encode(reply: Reply) -> bytes:
     """The reply's lines as they go over the wire. " / " parts lines; each repeats the enhanced code (RFC 2034 4).
 
     The text may come from a hook or a peer, so nothing in it can start a line of its own or leave ASCII.
     """
+    text = reply.text
+    if len(text) < MAX_REPLY_LINE - 5 and text.isascii() and text.isprintable() and " / " not in text:
+        return f"{reply.code:03d} {text}\r\n".encode()
+    return _encode_lines(reply)
+
+
+def _encode_lines(reply: Reply) -> bytes:
     text = _BREAKS.sub(" ", reply.text).strip()
     code, enhanced = f"{reply.code:03d}", ""
     match = re.match(r"([245]\.\d{1,3}\.\d{1,3}) +", text)

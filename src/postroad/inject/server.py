@@ -44,7 +44,7 @@ class SmtpListener:
         self._host, self._port = split_address(options.address)
         self._reuse_port = reuse_port
         self._server: asyncio.Server | None = None
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, None] = {}  # in the order they came, which a set would not keep
         self._by_address: dict[str, int] = {}
         self._by_network: dict[str, int] = {}
         self._empty: asyncio.Future[None] | None = None
@@ -113,7 +113,7 @@ class SmtpListener:
     # For sessions.
 
     def enter(self, session: Session, peer: Peer) -> None:
-        self._sessions.add(session)
+        self._sessions[session] = None
         self._by_address[session.remote] = self._by_address.get(session.remote, 0) + 1
         if peer.network:
             self._by_network[peer.network] = self._by_network.get(peer.network, 0) + 1
@@ -121,7 +121,7 @@ class SmtpListener:
     def leave(self, session: Session, peer: Peer, held: int) -> None:
         """held: octets of content the session still had in our sum."""
         self.held -= held
-        self._sessions.discard(session)
+        self._sessions.pop(session, None)
         _less(self._by_address, session.remote)
         if peer.network:
             _less(self._by_network, peer.network)

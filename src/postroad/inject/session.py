@@ -142,10 +142,10 @@ class Session(asyncio.Protocol):
                 _HANDLERS[type(event)](self, event)
                 continue
             out = machine.take_output()
-            if not out:
-                break
-            self._transport.write(out)
-            if self._unwritten:
+            if out:
+                self._transport.write(out)
+            # Without output there is nothing it could have waited for the room of.
+            if not out or self._unwritten or not machine.has_unread:
                 break
         if not self._over:
             self._settle()
@@ -167,13 +167,14 @@ class Session(asyncio.Protocol):
             if self._held:
                 self._account()
             # Half a command line is no progress: one octet a minute must not keep a session open for ever.
-            if not machine.unread:
+            if not machine.has_unread:
                 self._last = self._loop.time()
             if self._listener.draining and machine.at_rest:
                 machine.end(replies.SHUTTING_DOWN)
                 self._pump()
                 return
-        self._read_or_not()
+        if self._unwritten or machine.waiting or not self._reading:
+            self._read_or_not()
 
     def _finish(self) -> None:
         """The last word is said."""

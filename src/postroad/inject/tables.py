@@ -22,31 +22,34 @@ class State(Enum):
     CHUNKS = "between two BDAT of one message"
     CLOSED = "nothing more is read"
 
+    # Enum hashes its members' names in Python, which is felt at several look-ups a command.
+    __hash__ = object.__hash__
+
 
 # Inputs that are no commands: what the content readers, and we ourselves, bring about.
-GREETED = b"(greeted)"
-CONTENT_READ = b"(end of data)"
-CHUNK_READ = b"(chunk read)"
+GREETED = "(greeted)"
+CONTENT_READ = "(end of data)"
+CHUNK_READ = "(chunk read)"
 
-_ANYTIME = (b"NOOP", b"VRFY", b"HELP")
+_ANYTIME = ("NOOP", "VRFY", "HELP")
 
 
-def _commands(state: State, steps: dict[bytes, State]) -> dict[bytes, State]:
+def _commands(state: State, steps: dict[str, State]) -> dict[str, State]:
     """The row of a state that takes commands: its own steps, and those every such state has."""
     reset = State.START if state is State.START else State.READY
-    common = {b"EHLO": State.READY, b"HELO": State.READY, b"RSET": reset, b"QUIT": State.CLOSED}
+    common = {"EHLO": State.READY, "HELO": State.READY, "RSET": reset, "QUIT": State.CLOSED}
     return {**steps, **common, **dict.fromkeys(_ANYTIME, state)}
 
 
-TABLE: dict[State, dict[bytes, State]] = {
+TABLE: dict[State, dict[str, State]] = {
     State.GREETING: {GREETED: State.START},
     State.START: _commands(State.START, {}),
-    State.READY: _commands(State.READY, {b"MAIL": State.MAIL}),
-    State.MAIL: _commands(State.MAIL, {b"RCPT": State.RCPT}),
-    State.RCPT: _commands(State.RCPT, {b"RCPT": State.RCPT, b"DATA": State.DATA, b"BDAT": State.CHUNK}),
+    State.READY: _commands(State.READY, {"MAIL": State.MAIL}),
+    State.MAIL: _commands(State.MAIL, {"RCPT": State.RCPT}),
+    State.RCPT: _commands(State.RCPT, {"RCPT": State.RCPT, "DATA": State.DATA, "BDAT": State.CHUNK}),
     State.DATA: {CONTENT_READ: State.READY},
     State.CHUNK: {CHUNK_READ: State.CHUNKS, CONTENT_READ: State.READY},
-    State.CHUNKS: _commands(State.CHUNKS, {b"BDAT": State.CHUNK}),
+    State.CHUNKS: _commands(State.CHUNKS, {"BDAT": State.CHUNK}),
     State.CLOSED: {},
 }
 
@@ -60,6 +63,6 @@ def draw() -> str:
     """The table in Markdown: a row a state, "input → next state" in its cells' order."""
     lines = ["| state | meaning | what may come, and where it leads |", "|---|---|---|"]
     for state, steps in TABLE.items():
-        moves = ", ".join(f"{word.decode()} → {after.name}" for word, after in steps.items())
+        moves = ", ".join(f"{word} → {after.name}" for word, after in steps.items())
         lines.append(f"| {state.name} | {state.value} | {moves or 'nothing'} |")
     return "\n".join(lines) + "\n"
