@@ -47,8 +47,9 @@ class Path:
     def __init__(self, pool: Pool, means: Means, binding: Binding, domain: str) -> None:
         self.binding = binding
         self.domain = domain
-        self.connections: set[Connection] = set()  # established
-        self.dialing: set[asyncio.Task[bool]] = set()
+        # Dictionaries for sets: they keep an order, so that the same events always lead to the same ones.
+        self.connections: dict[Connection, None] = {}  # established
+        self.dialing: dict[asyncio.Task[bool], None] = {}
         self._pool = pool
         self._means = means
         self._supply = means.supply
@@ -57,7 +58,7 @@ class Path:
         self._route = Route(means, binding, domain, self._on_route)
         self._idle: list[Connection] = []
         self._carried = CarriedMessages()
-        self._loads: set[asyncio.Task[bool]] = set()
+        self._loads: dict[asyncio.Task[bool], None] = {}
         self._sweep: Sweep | None = None
         # After a connection beyond those we have was refused: how many we keep to, and until when.
         self._ceiling = 0
@@ -199,12 +200,12 @@ class Path:
                 failed=failed,
             )
         )
-        self.dialing.add(task)
+        self.dialing[task] = None
         task.add_done_callback(partial(self._on_dialed, made, failures))
         return True
 
     def _on_dialed(self, made: list[Connection], failures: list[Failed], task: asyncio.Task[bool]) -> None:
-        self.dialing.discard(task)
+        self.dialing.pop(task, None)
         established = bool(made) and made[-1].established  # also when it was called off a moment too late
         if not established:
             self._limits.closed(self.binding.name, self.domain)
@@ -234,7 +235,7 @@ class Path:
     # --- what connections ask and tell (Owner) ------------------------------------------------------------------------
 
     def ready(self, connection: Connection) -> None:
-        self.connections.add(connection)
+        self.connections[connection] = None
         target = connection.target
         self._means.health.works(self.binding.source(target.address), target.address)
         if self._route.worse(target):
@@ -261,11 +262,11 @@ class Path:
 
     def load(self, connection: Connection, message: Message) -> None:
         task = self._loop.create_task(self._supply.load(message))
-        self._loads.add(task)
+        self._loads[task] = None
         task.add_done_callback(partial(self._on_loaded, connection, message))
 
     def _on_loaded(self, connection: Connection, message: Message, task: asyncio.Task[bool]) -> None:
-        self._loads.discard(task)
+        self._loads.pop(task, None)
         if task.cancelled():
             connection.unreadable()
             self._carried.settled(connection)
@@ -316,7 +317,7 @@ class Path:
         return True
 
     def closed(self, connection: Connection) -> None:
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
         self._pool.busy(connection)

@@ -10,7 +10,6 @@ MAX_LINE = 4096
 MAX_REPLY = 32768
 MAX_TEXT = 2000  # characters kept of a reply's text
 
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029]")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |\Z)")
 
 
@@ -76,7 +75,8 @@ class ReplyReader:
         parts = [first]
         for raw in lines[1:]:
             line = clean(raw)
-            if enhanced and line.startswith(enhanced[0]):
+            again = _ENHANCED.match(line)
+            if enhanced and again and again[0] == enhanced[0]:
                 line = line[len(enhanced[0]) :].lstrip()
             if line:
                 parts.append(line)
@@ -86,4 +86,4 @@ class ReplyReader:
 def clean(raw: bytes) -> str:
     """Text that may stand in a log, an event or a notification: no control characters, nothing undecodable."""
     text = raw.decode("utf-8", "replace")
-    return text if text.isprintable() else _CONTROL.sub(" ", text).strip()
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text).strip()
