@@ -18,7 +18,7 @@ class Domain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: str
     about: str = ""
-    """What is special here, for the table that people see."""
+    """What is special here, in a few words: it stands in tables."""
     hosts: int = 1
     """Mail hosts, at MX preferences 10, 20, ... Each has an address of its own and behaves alike. 0: no host."""
     dead_hosts: int = 0
@@ -47,13 +47,13 @@ def read_cast(path: Path) -> list[Domain]:
 STANDARD: Sequence[Domain] = (
     Domain(
         name="bigmail.test",
-        about="takes everything, on two hosts",
+        about="takes everything",
         hosts=2,
         weight=30,
     ),
     Domain(
         name="quickpost.test",
-        about="3 % unknown users; first host down",
+        about="some unknown users",
         hosts=1,
         dead_hosts=1,
         rules=(Rule(name="unknown user", percent=3, reply="550 5.1.1 No such user here"),),
@@ -61,19 +61,19 @@ STANDARD: Sequence[Domain] = (
     ),
     Domain(
         name="slowmail.test",
-        about="half a second for every message",
+        about="0.5 s for each",
         rules=(Rule(name="slow", step="message", delay=0.5),),
         weight=6,
     ),
     Domain(
         name="greylisted.test",
-        about="defers everybody's first try",
+        about="defers the first try",
         rules=(Rule(name="greylist", greylist=2, reply="451 4.7.1 Greylisted, please come back"),),
         weight=8,
     ),
     Domain(
         name="fullbox.test",
-        about="every third mailbox is full",
+        about="many full mailboxes",
         rules=(
             Rule(name="mailbox full", recipient="*[037]@*", reply="552 5.2.2 Mailbox full"),
             Rule(name="over quota", recipient="*5@*", percent=70, reply="452 4.2.2 Over quota, try later"),
@@ -82,7 +82,7 @@ STANDARD: Sequence[Domain] = (
     ),
     Domain(
         name="flaky.test",
-        about="hangs up and fails at random",
+        about="fails at random",
         rules=(
             Rule(name="no banner", step="connect", percent=5, close="instead"),
             Rule(name="local error", percent=10, reply="451 4.3.0 Local error in processing"),
@@ -94,7 +94,7 @@ STANDARD: Sequence[Domain] = (
     ),
     Domain(
         name="busy.test",
-        about="4 sessions, 100 messages a second",
+        about="limits rate, sessions",
         rules=(
             Rule(name="sessions", step="connect", connections=4, reply="421 4.7.0 Too many connections"),
             Rule(name="rate", rate=100, window=1, reply="450 4.7.1 Too fast, slow down"),
@@ -103,7 +103,7 @@ STANDARD: Sequence[Domain] = (
     ),
     Domain(
         name="picky.test",
-        about="blocks what looks like spam",
+        about="blocks some content",
         rules=(
             Rule(
                 name="spam",
@@ -115,7 +115,7 @@ STANDARD: Sequence[Domain] = (
         weight=5,
     ),
     Domain(name="gone.test", about="does not exist", hosts=0, weight=3),
-    Domain(name="nomail.test", about="null MX: takes no mail", hosts=0, dns={"MX": ["0 ."]}, weight=2),
-    Domain(name="dark.test", about="its name servers fail", hosts=0, dns={"fault": "servfail"}, weight=1),
-    Domain(name="sender.test", about="our own: takes the bounces", weight=0),
+    Domain(name="nomail.test", about="null MX", hosts=0, dns={"MX": ["0 ."]}, weight=2),
+    Domain(name="dark.test", about="name servers fail", hosts=0, dns={"fault": "servfail"}, weight=1),
+    Domain(name="sender.test", about="takes our bounces", weight=0),
 )

@@ -102,7 +102,7 @@ async def _deliveries(server: ServerProcess, accepted: int) -> None:
 
 
 def _show(console: Console, world: World, load: LoadResult, found: Outcomes) -> None:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("domain")
     for name in ("accepted", "delivered", "deferred", "bounced", "queued"):
         table.add_column(name, justify="right")

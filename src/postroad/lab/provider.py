@@ -62,6 +62,8 @@ class Provider:
         self._by_source: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def hits(self) -> dict[str, int]:
@@ -96,6 +98,10 @@ class Provider:
             await self._server.wait_closed()
             self._server = None
 
+    async def idle(self) -> None:
+        """Wait until no session is open."""
+        await self._idle.wait()
+
     # What a session asks and tells
 
     def opened(self, session: Receiver) -> bool:
@@ -104,6 +110,7 @@ class Provider:
             self.refused_sessions += 1
             return False
         self._sessions.add(session)
+        self._idle.clear()
         self._by_source[session.source] += 1
         return True
 
@@ -113,6 +120,8 @@ class Provider:
             self._by_source[session.source] -= 1
             if not self._by_source[session.source]:
                 del self._by_source[session.source]
+            if not self._sessions:
+                self._idle.set()
 
     def sessions_of(self, source: str) -> int:
         return self._by_source[source]

@@ -236,7 +236,8 @@ class Receiver(asyncio.Protocol):
             self._stuffed = True
             position += 3
         self._scan = position if position >= 0 else max(0, len(content) - 2)
-        if len(content) > self._provider.max_size + 2 and self._scan:
+        # Twice, since stuffing may add a third.
+        if len(content) > 2 * self._provider.max_size + 2 and self._scan:
             # Keep looking for the end, but not the octets.
             self._too_large = True
             del content[: self._scan]
@@ -244,16 +245,16 @@ class Receiver(asyncio.Protocol):
         return b""
 
     def _received(self, raw: bytearray, end: int) -> None:
-        if self._too_large or end - 2 > self._provider.max_size:
-            self._reset()
-            self._out.append(b"552 5.3.4 Message too large\r\n")
-            return
         # `raw` begins with the line break that receive() put there and ends, for us, before the final dot.
         if self._stuffed:
             # A dot that begins a line and is not alone was put there by the client (RFC 5321 4.5.2).
             content = bytes(raw[: end + 2].replace(b"\r\n.", b"\r\n")[2:])
         else:
             content = bytes(memoryview(raw)[2 : end + 2])
+        if self._too_large or len(content) > self._provider.max_size:
+            self._reset()
+            self._out.append(b"552 5.3.4 Message too large\r\n")
+            return
         sender, recipients = self._sender or "", self._recipients
 
         def keep() -> None:
