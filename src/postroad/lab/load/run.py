@@ -76,7 +76,7 @@ async def _work(target: tuple[str, int], tally: Tally, make: Callable[[], SmtpLo
             await loop.create_connection(lambda made=loader: made, *target)  # type: ignore[misc]
         except OSError:
             barren += 1
-            await asyncio.sleep(0.05 * 2**barren)
+            await asyncio.sleep(0.02 * 2**barren)
             continue
         try:
             await loader.closed
