@@ -93,10 +93,14 @@ class Server:
         )
 
     def start(self) -> None:
+        self.spawn()
+        until(self._answers, "the server answers")
+
+    def spawn(self) -> None:
+        """Start the process, and don't wait for it."""
         command = [*self._prefix, sys.executable, "-m", "postroad", "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self._answers, "the server answers")
 
     def _answers(self) -> bool:
         assert self.process is not None
