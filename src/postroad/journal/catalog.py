@@ -9,7 +9,7 @@ from typing import NamedTuple
 from postroad.journal.disk import Disk, File
 from postroad.journal.errors import JournalDamaged, JournalError
 from postroad.journal.format import EVENT, FILE_HEADER_SIZE, MAIL, STREAM_NAMES, FileHeader, read_file_header
-from postroad.journal.scan import is_zero
+from postroad.journal.scan import EventScanner, MailScanner, is_zero
 
 _NAME = re.compile(r"(mail|event)-(\d{8,10})\.seg\Z")
 _STREAMS = {name: stream for stream, name in STREAM_NAMES.items()}
@@ -63,36 +63,59 @@ class Catalog(NamedTuple):
 
 def read_catalog(disk: Disk, directory: Path) -> Catalog:
     """Raises JournalError when a file is of another format version, OSError when the disk can't be read."""
-    headers: dict[tuple[int, int], FileHeader | None] = {}
-    sizes: dict[tuple[int, int], int] = {}
+    mail = read_stream(disk, directory, MAIL)
+    events = read_stream(disk, directory, EVENT)
+    salt = mail.salt if mail.salt is not None else events.salt
+    mail, events = _without_begun(disk, directory, mail, salt), _without_begun(disk, directory, events, salt)
+    return Catalog(
+        mail.segments,
+        events.segments,
+        mail.spares + events.spares,
+        salt,
+        {MAIL: _highest(mail), EVENT: _highest(events)},
+        mail.problems + events.problems,
+    )
+
+
+class Stream(NamedTuple):
+    """One stream's part of the catalog."""
+
+    segments: list[Segment]
+    spares: list[str]
+    salt: int | None
+    problems: list[tuple[int, int, str]]
+
+
+def read_stream(disk: Disk, directory: Path, stream: int, known: dict[int, FileHeader] | None = None) -> Stream:
+    """known: headers read before, by segment number; those read now are added."""
+    known = {} if known is None else known
+    sizes: dict[int, int] = {}
     spares: list[str] = []
     problems: list[tuple[int, int, str]] = []
-    highest = {MAIL: 0, EVENT: 0}
-    for name in sorted(disk.list(directory)):
-        match = _NAME.match(name)
-        if match is None:
-            continue
-        stream, number = _STREAMS[match[1]], int(match[2])
+    for number in segment_numbers(disk, directory, stream):
+        name = segment_name(stream, number)
         try:
             file = disk.open(directory / name)
         except FileNotFoundError:
             continue  # removed by the running engine since it was listed
-        try:
-            header = _header(file, name, stream, number)
-        except JournalDamaged as error:
-            # A spare is a file without anything in it. One that lost only its header still holds records.
-            if is_zero(file, 0, file.size()):
-                spares.append(name)
-                continue
-            header = None
-            problems.append((stream, number, str(error)))
-        highest[stream] = max(highest[stream], number)
-        headers[stream, number] = header
-        sizes[stream, number] = file.size()
-    salt = next((header.salt for header in headers.values() if header is not None), None)
-    mail = _segments(MAIL, headers, sizes)
-    events = _segments(EVENT, headers, sizes)
-    return Catalog(mail, events, spares, salt, highest, problems)
+        if number not in known:
+            try:
+                known[number] = _header(file, name, stream, number)
+            except JournalDamaged as error:
+                # A spare is a file without anything in it. One that lost only its header still holds records.
+                if is_zero(file, 0, file.size()):
+                    spares.append(name)
+                    continue
+                problems.append((stream, number, str(error)))
+        sizes[number] = file.size()
+    numbers = sorted(sizes)
+    followers = {known[number].previous: known[number] for number in numbers if number in known}
+    segments = [
+        _segment(stream, number, known.get(number), sizes[number], followers.get(number), number != numbers[-1])
+        for number in numbers
+    ]
+    salt = next((known[number].salt for number in numbers if number in known), None)
+    return Stream(segments, spares, salt, problems)
 
 
 def _header(file: File, name: str, stream: int, number: int) -> FileHeader:
@@ -109,25 +132,33 @@ def _header(file: File, name: str, stream: int, number: int) -> FileHeader:
     return header
 
 
-def _segments(
-    stream: int, headers: dict[tuple[int, int], FileHeader | None], sizes: dict[tuple[int, int], int]
-) -> list[Segment]:
-    numbers = sorted(number for of, number in headers if of == stream)
-    follower = {h.previous: h for (of, _), h in sorted(headers.items()) if of == stream and h is not None}
-    segments = []
-    for number in numbers:
-        header, size = headers[stream, number], sizes[stream, number]
-        after = follower.get(number)
-        segments.append(
-            Segment(
-                stream,
-                number,
-                header,
-                size,
-                min(size, after.previous_end) if after is not None else size,
-                number != numbers[-1],
-                after.low if after is not None and stream == EVENT else None,
-                after.high if after is not None and stream == EVENT else None,
-            )
-        )
-    return segments
+def _segment(
+    stream: int, number: int, header: FileHeader | None, size: int, follower: FileHeader | None, sealed: bool
+) -> Segment:
+    if follower is None:
+        return Segment(stream, number, header, size, size, sealed)
+    end = min(size, follower.previous_end)
+    if stream == MAIL:
+        return Segment(stream, number, header, size, end, sealed)
+    return Segment(stream, number, header, size, end, sealed, follower.low, follower.high)
+
+
+def _without_begun(disk: Disk, directory: Path, stream: Stream, salt: int | None) -> Stream:
+    """A last file with a damaged header and no record was being begun when the power failed: it counts as a spare."""
+    last = stream.segments[-1] if stream.segments else None
+    if last is None or last.header is not None:
+        return stream
+    file = disk.open(directory / last.name)
+    scanner = (MailScanner if last.stream == MAIL else EventScanner)(file, last.number, salt or 0, last.end)
+    if any(True for _ in scanner.rows()):
+        return stream
+    return Stream(
+        [*stream.segments[:-2], *(segment._replace(sealed=False) for segment in stream.segments[-2:-1])],
+        [*stream.spares, last.name],
+        stream.salt,
+        [problem for problem in stream.problems if problem[1] != last.number],
+    )
+
+
+def _highest(stream: Stream) -> int:
+    return stream.segments[-1].number if stream.segments else 0

@@ -302,7 +302,7 @@ class Journal:
             if event.place == pending.place:
                 event.place = place
         for message_id in mail.ids:
-            self._live.left(pending.place >> 32)
+            self._live.ended(pending.place >> 32, message_id)
             self.on_moved(message_id, pending.place, place)
         if pending.place >> 32 != self._writer.mail.segment:
             self._live.seal(pending.place >> 32)  # it may never have come to be
@@ -394,7 +394,7 @@ class Journal:
                 self.on_alarm("damage", str(damage))
             known = len(recovery.damage)
         for segment in catalog.mail:
-            self._live.counted(segment.number)
+            self._live.review(segment.number)
         self._catalog = None
 
     def read_mail(self, place: int) -> StoredMail:
@@ -489,7 +489,7 @@ class Journal:
             held = [pending for entry in moved.live for pending in self._moving.pop(entry.message_id)]
             if isinstance(result, int):
                 for entry in moved.live:
-                    self._live.left(place >> 32)
+                    self._live.moved(place >> 32, entry.message_id, result >> 32)
                     self.on_moved(entry.message_id, place, result)
                 for event, _ in held:
                     event.place = result

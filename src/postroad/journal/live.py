@@ -6,10 +6,14 @@ from array import array
 
 
 class LiveSegment:
-    """total, live: messages that its records hold, and those not done. done: ids of those done (8 bytes each), so that
-    compaction can tell them apart. sealed: nothing is added any more. counted: total and live are complete."""
+    """total, live: messages that its records hold, and those not done. done: ids of those done or moved away (8 bytes
+    each), so that compaction can tell them apart.
 
-    __slots__ = ("counted", "done", "live", "sealed", "total", "tried")
+    sealed: nothing is added any more. counted: total and live are complete. origins: segments that messages of this one
+    were copied from. It must not go before them: without the copy, the original would count again.
+    """
+
+    __slots__ = ("counted", "done", "live", "origins", "sealed", "total", "tried")
 
     def __init__(self, *, sealed: bool = False, counted: bool = True) -> None:
         self.total = 0
@@ -17,6 +21,7 @@ class LiveSegment:
         self.done = array("Q")
         self.sealed = sealed
         self.counted = counted
+        self.origins: set[int] = set()
         self.tried = -1  # live when compaction last found it not worth the work
 
     @property
@@ -25,8 +30,7 @@ class LiveSegment:
 
 
 class LiveTable:
-    """segments: by number. doomed: numbers of empty ones, in the order in which they are to be removed. The order
-    matters: a segment never goes before one that its moved records were copied from."""
+    """segments: by number. doomed: numbers of those that can be removed, in the order in which they must be."""
 
     def __init__(self) -> None:
         self.segments: dict[int, LiveSegment] = {}
@@ -45,36 +49,31 @@ class LiveTable:
             return  # the segment went already: all its messages had ended
         entry.live -= 1
         entry.done.append(message_id)
-        if entry.empty:
-            self._doom(segment)
+        if entry.live <= 0:
+            self.review(segment)
 
-    def left(self, segment: int) -> None:
-        """One of its messages was copied to another segment."""
-        entry = self.segments[segment]
-        entry.live -= 1
-        if entry.empty:
-            self._doom(segment)
+    def moved(self, segment: int, message_id: int, to: int) -> None:
+        """A message of the segment was copied to another."""
+        self.segments[to].origins.add(segment)
+        self.ended(segment, message_id)
 
     def seal(self, segment: int) -> None:
-        entry = self.segments.setdefault(segment, LiveSegment())
-        entry.sealed = True
-        if entry.empty:
-            self._doom(segment)
-
-    def counted(self, segment: int) -> None:
-        """Recovery is through with the segment."""
-        entry = self.segments[segment]
-        entry.counted = True
-        if entry.empty:
-            self._doom(segment)
-
-    def _doom(self, segment: int) -> None:
-        if segment not in self.doomed:
-            self.doomed.append(segment)
+        self.segments.setdefault(segment, LiveSegment()).sealed = True
+        self.review(segment)
 
     def removed(self, segment: int) -> None:
         self.doomed.remove(segment)
         del self.segments[segment]
+        for number, entry in self.segments.items():
+            if segment in entry.origins:
+                entry.origins.discard(segment)
+                self.review(number)
+
+    def review(self, segment: int) -> None:
+        """Doom the segment if nothing needs it any more."""
+        entry = self.segments[segment]
+        if entry.empty and entry.origins.isdisjoint(self.segments) and segment not in self.doomed:
+            self.doomed.append(segment)
 
     @property
     def messages(self) -> int:

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from postroad.journal.catalog import segment_name, segment_numbers
+from postroad.journal.catalog import Segment, read_stream, segment_name
 from postroad.journal.disk import Disk, File, OsDisk
 from postroad.journal.errors import JournalDamaged, JournalError
 from postroad.journal.format import (
@@ -23,7 +24,6 @@ from postroad.journal.format import (
     MAIL,
     FileHeader,
     body_hash,
-    read_file_header,
     read_mail_entries,
     read_mail_head,
 )
@@ -100,6 +100,14 @@ class MailReader:
             self._files.pop(segment, None)
 
 
+class _View(NamedTuple):
+    """The event segments as they were at some moment. numbers: rising."""
+
+    numbers: list[int]
+    segments: dict[int, Segment]
+    salt: int
+
+
 class EventReader:
     """Reads events by cursor from the files of a journal.
 
@@ -114,36 +122,36 @@ class EventReader:
         self._committed = committed
         self._lock = Lock()
         self._headers: dict[int, FileHeader] = {}
-        self._numbers: list[int] = []
-        self._ends: dict[int, int] = {}
+        self._view = _View([], {}, 0)  # replaced as a whole: other threads may be reading by it
 
     def begin(self) -> int:
         """Cursor of the first event that is still kept."""
-        self._refresh()
-        numbers = self._numbers
+        numbers = self._refresh().numbers
         return pack_place(numbers[0], FILE_HEADER_SIZE) if numbers else 0
 
     def end(self) -> int:
         """Cursor behind the last event."""
         if self._committed is not None:
             return self._committed()
-        self._refresh()
-        if not self._numbers:
+        view = self._refresh()
+        if not view.numbers:
             return 0
-        last = self._numbers[-1]
-        scanner = self._scanner(last, FILE_HEADER_SIZE)
+        last = view.numbers[-1]
+        scanner = self._scanner(view, last, FILE_HEADER_SIZE)
         for _ in scanner.windows(stop=True):
             pass
         return pack_place(last, scanner.end)
 
     def at(self, wall: float) -> int:
         """Cursor of the first event at or after this moment (Unix seconds)."""
-        self._refresh()
+        view = self._refresh()
         moment = int(wall * 1000)
-        numbers = self._numbers
-        begun = bisect_right([self._headers[number].created_ms for number in numbers], moment)
-        for number in numbers[max(begun - 1, 0) :]:
-            for row in self._scanner(number, FILE_HEADER_SIZE).rows():
+        # Passing over segments that were followed by another one before the moment.
+        headers = [view.segments[number].header for number in view.numbers]
+        created = [header.created_ms if header is not None else 0 for header in headers]
+        first = max((at for at, begun_ms in enumerate(created) if begun_ms and begun_ms <= moment), default=0)
+        for number in view.numbers[first:]:
+            for row in self._scanner(view, number, FILE_HEADER_SIZE).rows():
                 if row.time_ms >= moment:
                     return pack_place(number, row.offset)
         return self.end()
@@ -153,52 +161,57 @@ class EventReader:
         the cursor for the next call. A cursor before begin() reads from there; one behind the end reads nothing."""
         events: list[HoseEvent] = []
         stop = self._committed() if self._committed is not None else None
+        view = self._view
         fresh = False
         while stop is None or cursor < stop:
             number, offset = split_place(cursor)
-            if number not in self._headers or offset >= self._ends.get(number, 1 << 32):
-                self._refresh()
-            numbers = self._numbers
-            at = bisect_left(numbers, number)
-            if at == len(numbers):
+            if number not in view.segments or offset >= view.segments[number].end:
+                view = self._refresh()
+            at = bisect_left(view.numbers, number)
+            if at == len(view.numbers):
                 break
-            if numbers[at] != number:
-                number, offset = numbers[at], FILE_HEADER_SIZE
-                cursor = pack_place(number, offset)
-                continue
-            if offset >= self._ends.get(number, 1 << 32):
-                if at + 1 == len(numbers):
-                    break
-                cursor = pack_place(numbers[at + 1], FILE_HEADER_SIZE)
+            if view.numbers[at] != number:
+                cursor = pack_place(view.numbers[at], FILE_HEADER_SIZE)
                 continue
             try:
-                after, full = self._read_segment(number, offset, stop, limit, max_bytes, events)
+                after, full = self._read_segment(view, number, offset, stop, limit, max_bytes, events)
             except FileNotFoundError:
-                self._drop(number)
+                view = self._refresh()  # the segment's time ran out
                 continue
             if full:
                 return events, after
+            segment = view.segments[number]
+            if segment.sealed and split_place(after)[1] >= segment.end and at + 1 < len(view.numbers):
+                after = pack_place(view.numbers[at + 1], FILE_HEADER_SIZE)
             if after == cursor:
                 if fresh:
                     break
-                self._refresh()  # has a new segment been begun since?
+                view = self._refresh()  # has a new segment been begun since?
             fresh = after == cursor
             cursor = after
         return events, cursor
 
     def _read_segment(
-        self, number: int, offset: int, stop: int | None, limit: int, max_bytes: int, events: list[HoseEvent]
+        self,
+        view: _View,
+        number: int,
+        offset: int,
+        stop: int | None,
+        limit: int,
+        max_bytes: int,
+        events: list[HoseEvent],
     ) -> tuple[int, bool]:
         """Append what the segment has. Returns the cursor behind it, and whether the caller has enough."""
-        sealed_end = self._ends.get(number)
-        end = sealed_end
-        if end is None and stop is not None and stop >> 32 == number:
-            end = split_place(stop)[1]
+        segment = view.segments[number]
+        end = segment.end
+        if not segment.sealed and stop is not None:
+            # A segment that was sealed since we looked is read to its end, whatever the commits are at now.
+            end = split_place(stop)[1] if stop >> 32 == number else end
         room = max_bytes - sum(len(event.payload) for event in events)
-        scanner = self._scanner(number, offset, end)
+        scanner = self._scanner(view, number, offset, end)
         # A follower that is up to date mostly finds a few events: don't read a megabyte to learn so.
         window = min(WINDOW, max(max_bytes, 1 << 16)) if limit > 64 else 1 << 16
-        for some in scanner.windows(window, stop=end is None):
+        for some in scanner.windows(window, stop=not segment.sealed):
             for row in some.rows:
                 data = payload(some, row)
                 if not data:
@@ -211,33 +224,19 @@ class EventReader:
                 events.append(HoseEvent(cursor, following, row.message_id, row.kind, row.flags, row.time_ms, data))
                 if len(events) >= limit:
                     return following, True
-        return pack_place(number, sealed_end if sealed_end is not None else max(scanner.end, offset)), False
+        return pack_place(number, max(segment.end if segment.sealed else scanner.end, offset)), False
 
-    def _scanner(self, number: int, start: int, end: int | None = None) -> EventScanner:
-        file = self._disk.open(self._directory / segment_name(EVENT, number))
+    def _scanner(self, view: _View, number: int, start: int, end: int | None = None) -> EventScanner:
+        segment = view.segments[number]
+        file = self._disk.open(self._directory / segment.name)
         if end is None:
-            end = self._ends.get(number, file.size())
-        return EventScanner(file, number, self._headers[number].salt, end, start)
+            end = segment.end if segment.sealed else file.size()
+        return EventScanner(file, number, view.salt, end, start)
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> _View:
         """Learn which segments there are now."""
         with self._lock:
-            numbers = []
-            headers: dict[int, FileHeader] = {}
-            for number in segment_numbers(self._disk, self._directory, EVENT):
-                header = self._headers.get(number)
-                if header is None:
-                    try:
-                        file = self._disk.open(self._directory / segment_name(EVENT, number))
-                        header = read_file_header(file.read(0, FILE_HEADER_SIZE))
-                    except (FileNotFoundError, JournalDamaged):
-                        continue  # removed meanwhile; or a spare, not begun yet
-                headers[number] = header
-                numbers.append(number)
-            self._headers, self._numbers = headers, numbers
-            self._ends = {header.previous: header.previous_end for header in headers.values()}
-
-    def _drop(self, number: int) -> None:
-        with self._lock:
-            self._headers.pop(number, None)
-            self._numbers = [one for one in self._numbers if one != number]
+            stream = read_stream(self._disk, self._directory, EVENT, self._headers)
+            segments = {segment.number: segment for segment in stream.segments}
+            self._view = _View(list(segments), segments, stream.salt or 0)
+            return self._view

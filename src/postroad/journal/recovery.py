@@ -131,6 +131,7 @@ class Recovery:
         if row.moved and origin in self._fold.existing:
             if row.meta is None or not body_is_whole(scanner.file, row):
                 return []  # a copy that was cut short; the original is still there
+            entry.origins.add(origin)
             self._superseded.setdefault(origin, set()).update(moved.message_id for moved in row.entries)
         done, superseded = self._fold.done, self._superseded.get(segment.number, ())
         place = pack_place(segment.number, row.offset)

@@ -97,18 +97,22 @@ class Survey:
             self._void(file, segment, holes)
 
     def _survey_mail(self, segments: list[Segment]) -> None:
+        existing = {segment.number for segment in segments}
         upto_segment, upto_offset = split_place(self._upto[0])
         for segment in segments:
             if segment.number < upto_segment and segment.sealed:
                 continue
             start = upto_offset if segment.number == upto_segment else FILE_HEADER_SIZE
-            self._survey_mail_segment(segment, start)
+            self._survey_mail_segment(segment, start, existing)
 
-    def _survey_mail_segment(self, segment: Segment, start: int) -> None:
+    def _survey_mail_segment(self, segment: Segment, start: int, existing: set[int]) -> None:
         file = self._disk.open(self._directory / segment.name, write=not segment.sealed)
         scanner = MailScanner(file, segment.number, self._salt, segment.end, start)
         torn: list[Gap] = []
         for row in scanner.rows():
+            if row.moved and row.head.origin in existing and not (row.meta is not None and body_is_whole(file, row)):
+                # A copy cut short. Void it now: it must not count when the original is moved, and gone, some day.
+                torn.append(Gap(row.offset, row.size, False))
             if row.moved or row.entries is None:
                 continue
             place = pack_place(segment.number, row.offset)

@@ -282,7 +282,10 @@ class Compacted:
 def compact(
     directory: Path, options: JournalOptions, *, below: float | None = None, disk: Disk | None = None
 ) -> Compacted:
-    """Rewrite mail segments whose live share is below this, while no engine runs. Raises JournalLocked, JournalError."""
+    """Rewrite mail segments whose live share is below this, while no engine runs.
+
+    Raises JournalLocked; JournalError when the journal ended in a crash and the engine must be started first.
+    """
     return asyncio.run(_compact(directory, options, below, disk if disk is not None else OsDisk()))
 
 
