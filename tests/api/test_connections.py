@@ -130,7 +130,7 @@ async def test_drain_finishes_what_has_begun() -> None:
         assert answer.headers["connection"] == "close"
 
 
-async def test_close_cuts_what_is_left() -> None:
+async def test_close_cuts_what_is_left(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as served:
         served.acceptor.gate = asyncio.Event()
         request = asyncio.create_task(served.client.post(simple()))
@@ -140,6 +140,7 @@ async def test_close_cuts_what_is_left() -> None:
         with pytest.raises((ConnectionError, OSError)):
             await request
         served.acceptor.gate.set()
+    assert caplog.records == []
 
 
 async def test_ipv6_address() -> None:

@@ -90,7 +90,9 @@ class Connection(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, _Transport(self._real, self)))
         self._shared.empty.clear()
         if len(self.connections) > self._shared.max_connections:
-            self._refuse(Code.RESOURCES_UNAVAILABLE, "too many connections")
+            # No lingering: it would let a flood hold the very connections it may not have.
+            self._answer(Code.RESOURCES_UNAVAILABLE, "too many connections")
+            self._real.close()
             return
         self._watch = self.loop.call_later(self._shared.idle_time, self._look)
 
@@ -208,7 +210,10 @@ class Connection(HttpToolsProtocol):
             self._real.close()
             return
         self._refusal = (code, description)
+        self._answer(code, description)
+        self.finish()
+
+    def _answer(self, code: Code, description: str) -> None:
         body = plain_failure(code, description)
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self._real.write(STATUS_LINE[code.status] + head + body)
-        self.finish()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from typing import Any
 
 import uvicorn
 
@@ -18,6 +20,7 @@ from postroad.message import Acceptor, IdSource
 from postroad.net import Clock
 
 _BACKLOG = 2048
+_MIN_DISCARD = 16 << 20  # octets; less than a client may have under way would cost it the reply
 
 
 class HttpServer:
@@ -47,9 +50,15 @@ class HttpServer:
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
         app = make_app(injection, lambda: self.keys, lambda: self._accepting)
+
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            # close() cancels what is left of open requests; that is no error to be logged.
+            with contextlib.suppress(asyncio.CancelledError):
+                await app(scope, receive, send)
+
         # Nothing of uvicorn's process management is used: no signals, no logging set-up, no timers of its own.
         self._config = uvicorn.Config(
-            app,
+            answer,
             http=Connection,
             ws="none",
             lifespan="off",
@@ -65,7 +74,7 @@ class HttpServer:
             clock,
             max_connections=options.max_connections,
             idle_time=options.idle_time,
-            max_discard=4 * options.max_body,
+            max_discard=max(4 * options.max_body, _MIN_DISCARD),
         )
 
     async def start(self, *, reuse_port: bool = False) -> None:
