@@ -44,14 +44,28 @@ def same(key: str, content: bytes) -> bool:
 
 @dataclass
 class Promises:
-    """What clients heard, all threads together. kept: recipients whose message was acknowledged. tried: those whose
-    message's end was sent at all; what arrives must be among them. refused: by reply code. lost: connections that
-    ended without the reply that was due."""
+    """What clients heard, all threads together.
+
+    kept: recipients whose message was acknowledged. tried: those whose message's end was sent at all; what arrives must
+    be among them. unknown: those of them that got no reply. refused: transactions by reply code. lost: connections that
+    could not be had or ended in the middle.
+    """
 
     kept: set[str] = field(default_factory=set)
     tried: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
     refused: Counter[int] = field(default_factory=Counter)
     lost: int = 0
+
+    def asked(self, recipients: Sequence[str]) -> None:
+        """The end of their message is about to be sent."""
+        self.tried.update(recipients)
+        self.unknown.update(recipients)
+
+    def answered(self, recipients: Sequence[str], *, kept: bool) -> None:
+        self.unknown.difference_update(recipients)
+        if kept:
+            self.kept.update(recipients)
 
 
 class Injector(threading.Thread):
@@ -119,13 +133,13 @@ class SmtpInjector(Injector):
             if code == 250:
                 code, _ = client.rcpt(recipient)
         if code == 250:
-            self.promises.tried.update(recipients)
+            self.promises.asked(recipients)
             try:
                 code, _ = client.data(letter(key))
             except smtplib.SMTPDataError as error:
                 code = error.smtp_code
+            self.promises.answered(recipients, kept=code == 250)
             if code == 250:
-                self.promises.kept.update(recipients)
                 return True
         self.promises.refused[code] += 1
         if code == 421:
@@ -161,13 +175,12 @@ class HttpInjector(Injector):
                     },
                 }
                 headers = {"Authorization": self._api_key, "Content-Type": "application/json"}
-                self.promises.tried.update(recipients)
+                self.promises.asked(recipients)
                 client.request("POST", "/api/v1/transmissions", json.dumps(body), headers)
                 reply = client.getresponse()
                 reply.read()
-                if reply.status == 200:
-                    self.promises.kept.update(recipients)
-                else:
+                self.promises.answered(recipients, kept=reply.status == 200)
+                if reply.status != 200:
                     self.promises.refused[reply.status] += 1
 
 
