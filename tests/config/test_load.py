@@ -213,6 +213,12 @@ def test_hostile_numbers_are_errors(digits: str) -> None:
     assert len(problems(f"[server]\nmemory_goal = '{'9' * 5000}.5B'")) == 1
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_bytes(b"\xef\xbb\xbf[queue]\nretry_interval = 90\n")
+    assert load(file).config.queue.retry_interval == Duration(90)
+
+
 def test_hostile_nesting_is_an_error_and_no_crash() -> None:
     assert problems("a = " + "[" * 100_000) == ["p.toml: is nested too deeply"]
 

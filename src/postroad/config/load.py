@@ -34,7 +34,7 @@ def load(path: Path, number: int = 1) -> Generation:
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, 0, "", f"can't be read: {error.strerror or error}")]) from None
     try:
-        text = octets.decode()
+        text = octets.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         column = error.start - octets.rfind(b"\n", 0, error.start)

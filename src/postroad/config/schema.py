@@ -118,7 +118,9 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     )
     max_unfinished: Annotated[
         Size,
-        Meta(description="Octets of arriving messages in memory at once; then big ones get 452 4.3.1, small ones pass."),
+        Meta(
+            description="Octets of arriving messages in memory at once; then big ones get 452 4.3.1, small ones pass."
+        ),
     ] = Size(512 << 20)
     smtputf8: Annotated[bool, Meta(description="Announce SMTPUTF8 (RFC 6531).")] = True
     trace: Annotated[bool, Meta(description="Put a Received field in front of each message.")] = True
@@ -162,8 +164,9 @@ class HttpOptions(Section, frozen=True, kw_only=True):
     keys: Annotated[list[ApiKey], Meta(description="API keys.")] = field(default_factory=list)
 
 
+# Behaviour: momentum.md 3.2. (The doc strings of sections and options are what users read.)
 class QueueOptions(Section, frozen=True, kw_only=True):
-    """When a message is tried again, and when we give up (momentum.md 3.2)."""
+    """When a message is tried again, and when we give up."""
 
     retry_interval: Annotated[Duration, Meta(description="Wait before the first retry; it doubles with each try.")] = (
         Duration(1200)
@@ -185,8 +188,9 @@ class QueueOptions(Section, frozen=True, kw_only=True):
     ] = 0
 
 
+# Behaviour: momentum.md 4.2, 4.3.
 class DeliveryOptions(Section, frozen=True, kw_only=True):
-    """How we talk to the receivers' hosts (momentum.md 4.2, 4.3)."""
+    """How we talk to the receivers' hosts."""
 
     source_address: Annotated[
         str, Meta(description='Local IPv4 address of the default binding; "": the system chooses.')
