@@ -16,7 +16,7 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Nothing was kept. reply: what the SMTP client is told; HTTP maps 4xx to 503 and 5xx to 422."""
+    """Nothing was kept. reply: what the SMTP client is told; HTTP maps 4xx to 503 and 5xx to 400 (api.md 1.7)."""
 
     reply: Reply
 
