@@ -164,7 +164,8 @@ def commands() -> str:
         rows += [
             (", ".join(f"`{o}`" for o in (*p.opts, *p.secondary_opts)), _help(p), _shown_default(p)) for p in options
         ]
-        text.append(_table(("", "meaning", "default"), rows))
+        if rows:
+            text.append(_table(("", "meaning", "default"), rows))
     return "".join(text)
 
 
@@ -178,7 +179,7 @@ def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _argument(parameter: Any) -> str:
-    name = (parameter.metavar or parameter.name).upper()
+    name = (parameter.metavar or parameter.name).strip("[]").upper()
     name += "..." if parameter.nargs == -1 else ""
     return name if parameter.required else f"[{name}]"
 
@@ -210,7 +211,13 @@ def _code(sample: object) -> str:
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = tuple(head)
     lines = [head, ("---",) * len(head), *rows]
-    return "\n" + "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
+    return "\n" + "".join(f"| {' | '.join(map(_cell, row))} |\n" for row in lines)
+
+
+def _cell(text: str) -> str:
+    """Escaped for Markdown; what begins with a back quote is code, where "<" stands for itself."""
+    text = text.replace("|", "\\|")
+    return text if text.startswith("`") else text.replace("<", "&lt;")
 
 
 PAGES: dict[str, Callable[[], str]] = {
