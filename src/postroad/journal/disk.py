@@ -137,6 +137,7 @@ class OsLock:
     """flock on a file that holds the owner's process id. The file stays; the lock goes with the process."""
 
     def __init__(self, path: Path) -> None:
+        self._fd = -1
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
