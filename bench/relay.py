@@ -24,12 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.machine import BenchError, Count, cpu_seconds, free_port, program, running
+from bench.machine import BenchError, Count, Meter, free_port, program, running
 from bench.peers import DURABILITY, postfix, postroad
 
 SESSIONS = 30
 SIZES = (2048, 10240, 102400)
-MESSAGES = {"raw": 12, "postroad": 8, "postfix": 1}  # seconds' worth, by a guess of each one's rate at 10 KB
 _STALL = 20.0  # seconds without a delivery that end a run
 
 
@@ -59,11 +58,11 @@ def sink(folder: Path) -> Iterator[tuple[int, int, Count]]:
 
 
 def drive(
-    peer: str, port: int, pid: int | None, sink_pid: int, count: Count, size: int, messages: int, *, kept: bool
+    peer: str, port: int, server: Meter | None, sink_meter: Meter, count: Count, size: int, messages: int, *, kept: bool
 ) -> Result:
     command = [program("smtp-source"), *(["-d"] if kept else []), "-N", "-s", str(SESSIONS), "-m", str(messages)]
     command += ["-l", str(size), "-f", "sender@src.example", "-t", "rcpt@dst.example", f"127.0.0.1:{port}"]
-    before, server, receiver = count.read(), cpu_seconds(pid) if pid else 0.0, cpu_seconds(sink_pid)
+    before, server_cpu, sink_cpu = count.read(), server.read() if server else 0.0, sink_meter.read()
     begin = time.monotonic()
     source = subprocess.Popen(command)
     accepted = 0.0
@@ -91,9 +90,9 @@ def drive(
         messages,
         messages / ((accepted or end) - begin),
         messages / (end - begin),
-        ((cpu_seconds(pid) if pid else 0.0) - server) * 1000 / messages,
+        ((server.read() if server else 0.0) - server_cpu) * 1000 / messages,
         usage * 1000 / messages,
-        (cpu_seconds(sink_pid) - receiver) * 1000 / messages,
+        (sink_meter.read() - sink_cpu) * 1000 / messages,
     )
 
 
@@ -119,17 +118,19 @@ def run_round(folder: Path, size: int, *, kept: bool, peers: list[str], seconds:
     results = []
     for peer in peers:
         messages = amount(peer, size, seconds)
-        with sink(folder) as (sink_port, sink_pid, count):
+        with sink(folder) as (sink_port, sink_pid, count), contextlib.closing(Meter(sink_pid)) as sink_meter:
             if peer == "raw":
-                results.append(drive(peer, sink_port, None, sink_pid, count, size, messages, kept=kept))
+                results.append(drive(peer, sink_port, None, sink_meter, count, size, messages, kept=kept))
                 continue
             if peer == "postroad":
                 server = postroad(Path(tempfile.mkdtemp(dir=folder)), sink_port)
             else:
                 server = postfix(sink_port)
             with server as (port, pid):
-                drive(peer, port, pid, sink_pid, count, size, messages // 10, kept=kept)  # warm
-                results.append(drive(peer, port, pid, sink_pid, count, size, messages, kept=kept))
+                meter = Meter(pid)
+                drive(peer, port, meter, sink_meter, count, size, messages // 10, kept=kept)  # warm
+                results.append(drive(peer, port, meter, sink_meter, count, size, messages, kept=kept))
+            meter.close()
     return results
 
 
