@@ -67,6 +67,8 @@ class Peer:
         self.connections = 0
         self.open = 0
         self.most_open = 0
+        self.came = asyncio.Event()
+        self.gone = asyncio.Event()  # no connection is open
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -91,12 +93,16 @@ class Peer:
         self.connections += 1
         self.open += 1
         self.most_open = max(self.most_open, self.open)
+        self.came.set()
+        self.gone.clear()
         try:
             await self._session(reader, writer, self.connections)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self.open -= 1
+            if not self.open:
+                self.gone.set()
             self._tasks.discard(task)
             writer.close()
 
@@ -104,6 +110,7 @@ class Peer:
         if not await self._answer("banner", b"", reader, writer, number):
             return
         mail = rcpt = b""
+        refused = False  # some command of this transaction: then whatever DATA brings is no message
         while True:
             line = (await reader.readuntil(b"\r\n")).removesuffix(b"\r\n")
             self.commands[number].append(line)
@@ -113,6 +120,8 @@ class Peer:
             answer = await self._answer(step, line, reader, writer, number)
             if not answer or step == "quit":
                 return
+            if step in ("mail", "rcpt"):
+                refused = not answer.startswith(b"2") or (refused and step == "rcpt")
             if answer.startswith(b"354"):
                 if self.deaf:
                     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -122,10 +131,12 @@ class Peer:
                     content += await reader.readuntil(b"\r\n")
                 lines = content[:-3].split(b"\r\n")
                 content = b"\r\n".join(each.removeprefix(b".") for each in lines)
-                peer = writer.get_extra_info("peername")[0]
+                if refused:
+                    writer.write(b"554 5.5.1 no valid recipients\r\n")
+                    continue
                 answer = await self._answer("content", content, reader, writer, number)
                 if answer.startswith(b"250"):
-                    self.received.append(Received(mail, rcpt, content, peer))
+                    self.received.append(Received(mail, rcpt, content, writer.get_extra_info("peername")[0]))
                 if not answer:
                     return
 

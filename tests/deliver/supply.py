@@ -58,6 +58,7 @@ class Shelf:
         self.outcomes: dict[int, list[Outcome]] = {}
         self.bodies: dict[int, Body | None] = {}  # what `load` finds; None: unreadable
         self.gate: asyncio.Event | None = None  # what `load` waits for
+        self.asked = asyncio.Event()  # `load` was called
         self.unreadable: list[int] = []
         self.held = False  # take gives nothing, though there is something
         self._changed = asyncio.Event()
@@ -79,6 +80,7 @@ class Shelf:
 
     async def load(self, each: Message) -> bool:
         assert each.id in self.in_flight
+        self.asked.set()
         if self.gate is not None:
             await self.gate.wait()
         each.body = self.bodies[each.id]

@@ -49,7 +49,7 @@ class Path:
         self.domain = domain
         # Dictionaries for sets: they keep an order, so that the same events always lead to the same ones.
         self.connections: dict[Connection, None] = {}  # established
-        self.dialing: dict[asyncio.Task[bool], None] = {}
+        self.dialing: dict[asyncio.Task[bool], Target] = {}  # with what each tries first
         self._pool = pool
         self._means = means
         self._supply = means.supply
@@ -63,6 +63,7 @@ class Path:
         # After a connection beyond those we have was refused: how many we keep to, and until when.
         self._ceiling = 0
         self._ceiling_until = -inf
+        self._offered = False
         self._woken = False
         self._alarm: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -78,6 +79,11 @@ class Path:
         if not self._woken:
             self._woken = True
             self._loop.call_soon(self._pump)
+
+    def offer(self) -> None:
+        """There may be a connection for this path, which was starved of one. It passes on what it does not use."""
+        self._offered = True
+        self.wake()
 
     def _wake_after(self, seconds: float) -> None:
         """The same later; the earliest such call counts."""
@@ -105,6 +111,9 @@ class Path:
                     self._dial_for_queue()
                 else:
                     self._route.find()
+        if self._offered:
+            self._offered = False
+            self._pool.freed()
         self._pool.quiet(self)
 
     def _waiting(self) -> int:
@@ -141,13 +150,16 @@ class Path:
             if self._loop.time() < self._ceiling_until:
                 goal = min(goal, self._ceiling)
         while len(self.connections) + len(self.dialing) < goal:
-            plan = self._route.plan(connection.target for connection in self.connections)
+            plan = self._route.plan(self._in_use())
             if not plan:
                 if not self.connections and not self.dialing:
                     self._settle_avoided()
                 return
             if not self._dial(plan):
                 return
+
+    def _in_use(self) -> list[Target]:
+        return [*(connection.target for connection in self.connections), *self.dialing.values()]
 
     def _dial_for_carried(self) -> None:
         """Messages that a host refused for now want a connection to another one."""
@@ -156,7 +168,7 @@ class Path:
                 continue  # any connection will do; or the next one may
             if any(connection.target.address not in carried.tried for connection in self.connections):
                 continue
-            plan = self._route.plan((connection.target for connection in self.connections), carried.tried)
+            plan = self._route.plan(self._in_use(), carried.tried)
             if not plan:
                 self._carried.remove(carried)
                 self._settle_carried(carried)
@@ -167,11 +179,13 @@ class Path:
         means = self._means
         wait = self._limits.open(self.binding.name, self.domain)
         if wait == inf:
+            self._offered = False
             self._pool.starve(self)
             return False
         if wait > 0:
             self._wake_after(wait)
             return False
+        self._offered = False
         means.counts.opened += 1
         made: list[Connection] = []
         failures: list[Failed] = []
@@ -200,7 +214,7 @@ class Path:
                 failed=failed,
             )
         )
-        self.dialing[task] = None
+        self.dialing[task] = plan[0]
         task.add_done_callback(partial(self._on_dialed, made, failures))
         return True
 

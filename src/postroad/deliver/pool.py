@@ -101,6 +101,7 @@ class Deliverer:
         self._stopping = True
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
+        self._starved.clear()
         for path in list(self._paths.values()):
             path.stop()
         if self._paths:
@@ -132,7 +133,7 @@ class Deliverer:
 
     def quiet(self, path: Path) -> None:
         """This path may have nothing left to do; then it is forgotten, as senders meet millions of domains."""
-        if not path.finished():
+        if not path.finished() or path in self._starved:
             return
         key = (path.binding.name, path.domain)
         if self._paths.get(key) is path:
@@ -168,4 +169,4 @@ class Deliverer:
         if self._starved:
             path = next(iter(self._starved))
             del self._starved[path]
-            path.wake()
+            path.offer()

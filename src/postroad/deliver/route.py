@@ -89,7 +89,7 @@ class Route:
             self._finding.cancel()
 
     def plan(self, in_use: Iterable[Target], tried: Collection[str] = ()) -> list[Target]:
-        """The targets to try next, best first. in_use: those of the path's connections; tried: addresses to omit."""
+        """The targets to try next, best first. in_use: one a connection of the path; tried: addresses to omit."""
         load: dict[str, int] = {}
         for target in in_use:
             load[target.address] = load.get(target.address, 0) + 1

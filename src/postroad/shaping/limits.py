@@ -40,7 +40,7 @@ class FixedLimits:
         self._open = 0
 
     def goal(self, binding: str, domain: str, waiting: int) -> int:
-        return max(1, int(self._path_max * (1.0 - exp(-waiting / _GROWTH))))
+        return max(1, round(self._path_max * (1.0 - exp(-waiting / _GROWTH))))
 
     def most(self, binding: str, domain: str) -> int:
         return self._path_max
