@@ -11,7 +11,7 @@ from typing import NamedTuple
 from postroad.api import HttpServer
 from postroad.config.schema import Config
 from postroad.deliver import Deliverer, DeliveryStats
-from postroad.events import EventEncoder, Kind
+from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
@@ -70,6 +70,8 @@ class Engine:
             committer=committer,
             rng=rng,
         )
+        # At once, before retention can drop what a consumer has not read yet.
+        self.hose = Hose(self.journal, data_dir / "cursors")
         ids = IdSource(clock.wall, last=self.journal.last_id)
         hostname = config.server.hostname
         self.queue = Queue(

@@ -60,6 +60,8 @@ async def serve(generation: Generation) -> None:
     except (OSError, ValueError) as error:
         raise StartError(f"a listener can't be opened: {error}") from error
     await control.start()
+    for problem in engine.hose.problems:
+        log.warning("alarm", alarm="consumer_cursor", text=problem)
     for warning in generation.warnings:
         log.warning("config", problem=str(warning))
     log.info(
