@@ -87,11 +87,11 @@ def read_file_header(data: bytes) -> FileHeader:
     if len(data) < FILE_HEADER_SIZE or data[: len(FILE_MAGIC)] != FILE_MAGIC:
         raise JournalDamaged("no segment header")
     _, version, *fields, check = FILE_HEADER.unpack_from(data)
-    # Tell the version first: a later one may well put its check elsewhere.
-    if version != VERSION:
-        raise JournalError(f"written in format version {version}; this program reads version {VERSION}")
+    # Every version keeps magic, version and check where they are, so damage is not mistaken for another version.
     if check != xxh3_64_intdigest(data[:_FILE_CHECKED]):
         raise JournalDamaged("the segment header's check does not match")
+    if version != VERSION:
+        raise JournalError(f"written in format version {version}; this program reads version {VERSION}")
     return FileHeader(*fields)
 
 

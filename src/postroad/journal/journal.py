@@ -27,7 +27,7 @@ from postroad.journal.disk import Disk, File, Lock, OsDisk
 from postroad.journal.errors import JournalError, JournalFull
 from postroad.journal.format import FILE_HEADER_SIZE, MAIL, MAX_RECORD, MovedMail, mail_size
 from postroad.journal.live import LiveSegment, LiveTable
-from postroad.journal.opening import begin_writing, kept_events, tidy
+from postroad.journal.opening import begin_writing, kept_events, remove_spares
 from postroad.journal.reader import EventReader, MailReader
 from postroad.journal.records import TERMINAL, Event, HoseEvent, LiveMail, Mail, StoredMail, pack_place
 from postroad.journal.recovery import Recovery
@@ -154,19 +154,23 @@ class Journal:
 
         catalog = read_catalog(disk, directory)
         self._salt = catalog.salt if catalog.salt is not None else rng.getrandbits(64)
-        survey = Survey(disk, directory, catalog, self._salt)
+        survey = Survey(disk, directory, catalog, self._salt, sync=durability == "power")
         self.damage = survey.damage
         self.last_id = survey.balance.last_id
         self._live = LiveTable()
         setting = Setting(disk, directory, options.segment_size, durability == "power", engine, self._salt, clock.wall)
-        catalog, last_mail, last_event = tidy(setting, catalog, survey)
+        remove_spares(setting, catalog)
+        self._writer = begin_writing(setting, catalog, survey, options.min_free, injection)
+        # What was taken up again holds nothing to recover.
+        catalog = catalog._replace(
+            mail=[segment for segment in catalog.mail if segment.number != self._writer.mail.segment],
+            events=[segment for segment in catalog.events if segment.number != self._writer.events.segment],
+        )
         self._catalog: Catalog | None = catalog  # until recovery is through
         for segment in catalog.mail:
             self._live.segments[segment.number] = LiveSegment(sealed=True, counted=False)
-        self._writer = begin_writing(setting, catalog, last_mail, last_event, survey, options.min_free, injection)
-        self._mail_segment = self._writer.mail.segment
         self._retention = Retention(int(options.event_retention * 1000), options.event_retention_size)
-        self._retention.segments = kept_events(catalog, last_event, int(clock.wall() * 1000))
+        self._retention.segments = kept_events(catalog, survey, int(clock.wall() * 1000))
         self._end = self._writer.end_cursor()
         self._mail_reader = MailReader(disk, directory, self._salt)
         self._event_reader = EventReader(directory, disk, self.end_cursor)

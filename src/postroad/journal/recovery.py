@@ -17,6 +17,7 @@ from postroad.journal.records import STATE, TERMINAL, Damage, LiveMail, LiveReci
 from postroad.journal.scan import EventScanner, MailRow, MailScanner, body_is_whole
 from postroad.journal.survey import gap_damage, quarantine
 
+_WINDOW = 1 << 18  # bytes read between two turns of the loop: some milliseconds of work
 _NEXT_BITS = 48
 _NEXT_MASK = (1 << _NEXT_BITS) - 1
 
@@ -39,7 +40,7 @@ class Fold:
 
     def read(self, scanner: EventScanner) -> Iterator[None]:
         existing, done, state = self.existing, self.done, self._state
-        for window in scanner.windows():
+        for window in scanner.windows(_WINDOW):
             for row in window.rows:
                 flags = row.flags
                 if not flags & (TERMINAL | STATE) or row.place >> 32 not in existing:
@@ -104,7 +105,7 @@ class Recovery:
         scanner = MailScanner(file, segment.number, self._salt, segment.end)
         entry = self._live[segment.number]
         found: list[LiveMail] = []
-        for row in scanner.rows():
+        for row in scanner.rows(_WINDOW):
             live = self._live_entries(segment, scanner, row, entry)
             if not live:
                 continue

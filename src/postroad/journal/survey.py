@@ -13,7 +13,7 @@ from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.disk import Disk, File
 from postroad.journal.format import FILE_HEADER_SIZE, HEADER_SIZE, STREAM_NAMES, FileHeader, pack_void
 from postroad.journal.records import ACCEPTED, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
-from postroad.journal.scan import EventRow, EventScanner, Gap, MailScanner, body_is_whole, payload
+from postroad.journal.scan import WINDOW, EventRow, EventScanner, Gap, MailScanner, body_is_whole, payload
 from postroad.journal.tail import Balance
 
 QUARANTINE = "quarantine"
@@ -44,7 +44,9 @@ class Survey:
     missing: committed mail without an injection event, in mail order: those events are to be written first of all.
     """
 
-    def __init__(self, disk: Disk, directory: Path, catalog: Catalog, salt: int) -> None:
+    def __init__(self, disk: Disk, directory: Path, catalog: Catalog, salt: int, *, sync: bool) -> None:
+        """sync: what is found here must survive a power cut from now on."""
+        self._sync = sync
         self._disk = disk
         self._directory = directory
         self._salt = salt
@@ -93,8 +95,8 @@ class Survey:
             else:
                 self._later.add(row.message_id)
         if not segment.sealed:
-            holes += [Gap(row.offset, row.size, False) for row in torn]
-            self._void(file, segment, holes)
+            self._void(file, segment, [*holes, *(Gap(row.offset, row.size, False) for row in torn)])
+            self._settle(file, scanner.end)
 
     def _survey_mail(self, segments: list[Segment]) -> None:
         existing = {segment.number for segment in segments}
@@ -134,6 +136,18 @@ class Survey:
         self.mail_end = scanner.end
         holes = [gap for gap in scanner.gaps if gap.offset < scanner.end]
         self._void(file, segment, torn if segment.sealed else holes + torn)
+        if not segment.sealed:
+            self._settle(file, scanner.end)
+
+    def _settle(self, file: File, end: int) -> None:
+        """A killed process leaves bytes that we can read and a power cut could still take; a failed sync even leaves
+        such that a second sync would pass over. Write them once more before anything is built on them."""
+        if not self._sync:
+            return
+        with contextlib.suppress(OSError):  # a read-only disk: nothing can be built on it anyway
+            for start in range(0, end, WINDOW):
+                file.write([file.read(start, min(WINDOW, end - start))], start, sync=False)
+            file.sync()
 
     def _void(self, file: File, segment: Segment, gaps: Iterable[Gap]) -> None:
         """Mark bytes that the crash left half written as no record, once and for all readers to come."""

@@ -203,6 +203,15 @@ class Tail(Generic[R]):
             self._seal()
             self.cut(self.segment, self.end, file)
 
+    def resume(self, header: FileHeader, file: File) -> None:
+        """Fill a segment that holds nothing but its header. Raises OSError."""
+        file.truncate(FILE_HEADER_SIZE)  # whatever a crash left there
+        file.preallocate(self._set.segment_size)
+        file.sync()
+        self._previous, self._previous_end = header.previous, header.previous_end
+        self._file, self._size = file, self._set.segment_size
+        self.segment, self.end, self.created_ms = header.segment, FILE_HEADER_SIZE, header.created_ms
+
     def cut(self, segment: int, end: int, file: File) -> None:
         """The segment's records end here, whatever the file holds behind. See trim()."""
         self._untrimmed.append((segment, end, file))
