@@ -11,6 +11,7 @@ rows of one run mean something; rates of different machines or days don't.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import platform
@@ -44,6 +45,32 @@ class Result(NamedTuple):
     cpu: float
     source_cpu: float
     sink_cpu: float
+
+
+class Latency(NamedTuple):
+    """Milliseconds a client waits for a whole transaction (from MAIL to the 250 after the dot), at full load."""
+
+    size: int
+    p50: float
+    p99: float
+
+
+def latency(port: int, size: int, messages: int) -> Latency:
+    from postroad.lab.load import LoadPlan, run_load
+
+    plan = LoadPlan(
+        count=messages,
+        smtp=("127.0.0.1", port),
+        smtp_connections=SESSIONS,
+        pipelining=True,
+        per_session=0,
+        recipients={"rcpt@dst.example": 1},
+        sizes={size: 1},
+    )
+    result = asyncio.run(run_load(plan))
+    if result.accepted != messages:
+        raise BenchError(f"of {messages} messages only {result.accepted} were accepted: {result}")
+    return Latency(size, result.percentile(50) * 1000, result.percentile(99) * 1000)
 
 
 @contextlib.contextmanager
@@ -114,7 +141,9 @@ def amount(peer: str, size: int, seconds: float) -> int:
     return max(int(rate * seconds), 2 * SESSIONS)
 
 
-def run_round(folder: Path, size: int, *, kept: bool, peers: list[str], seconds: float) -> list[Result]:
+def run_round(
+    folder: Path, size: int, *, kept: bool, peers: list[str], seconds: float, latencies: list[Latency]
+) -> list[Result]:
     results = []
     for peer in peers:
         messages = amount(peer, size, seconds)
@@ -130,6 +159,8 @@ def run_round(folder: Path, size: int, *, kept: bool, peers: list[str], seconds:
                 meter = Meter(pid)
                 drive(peer, port, meter, sink_meter, count, size, messages // 10, kept=kept)  # warm
                 results.append(drive(peer, port, meter, sink_meter, count, size, messages, kept=kept))
+                if peer == "postroad" and kept:
+                    latencies.append(latency(port, size, max(messages // 4, SESSIONS)))
             meter.close()
     return results
 
@@ -156,6 +187,18 @@ def table(results: list[Result]) -> list[str]:
                 f"| {100 * middle[peer] / middle['raw']:.0f} | {times} "
                 f"| {statistics.median(cpus):.3f} ({min(cpus):.3f}-{max(cpus):.3f}) |"
             )
+    return lines
+
+
+def latency_table(latencies: list[Latency]) -> list[str]:
+    lines = ["| size | accept latency p50 ms (min-max) | p99 ms (min-max) |", "|---|---|---|"]
+    for size in dict.fromkeys(one.size for one in latencies):
+        halves = [one.p50 for one in latencies if one.size == size]
+        tails = [one.p99 for one in latencies if one.size == size]
+        lines.append(
+            f"| {size // 1024} KB | {statistics.median(halves):.1f} ({min(halves):.1f}-{max(halves):.1f}) "
+            f"| {statistics.median(tails):.1f} ({min(tails):.1f}-{max(tails):.1f}) |"
+        )
     return lines
 
 
@@ -190,16 +233,17 @@ def main() -> None:
         if arguments.new:
             cases.append((10240, False))
         results: list[Result] = []
+        latencies: list[Latency] = []
         for number in range(arguments.rounds):
             for size, kept in cases:
-                found = run_round(folder, size, kept=kept, peers=peers, seconds=arguments.seconds)
+                found = run_round(folder, size, kept=kept, peers=peers, seconds=arguments.seconds, latencies=latencies)
                 results += found
                 for result in found:
                     print(f"round {number + 1}: {result}", file=sys.stderr)
         if arguments.json:
             with arguments.json.open("a") as file:
                 file.writelines(json.dumps(result._asdict()) + "\n" for result in results)
-        print("\n".join([about(), "", *table(results)]))
+        print("\n".join([about(), "", *table(results), "", *latency_table(latencies)]))
 
 
 if __name__ == "__main__":
