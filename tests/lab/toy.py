@@ -30,6 +30,9 @@ class ToyDisk:
         del self.records[kept:]
         self.synced = len(self.records)
 
+    def killed(self) -> None:
+        """What was written stays."""
+
     def ends(self) -> dict[tuple[int, str], End]:
         """What the records say became of each recipient of each mail, by the mail's place."""
         ends: dict[tuple[int, str], End] = {}

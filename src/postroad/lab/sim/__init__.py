@@ -14,6 +14,7 @@ from postroad.lab.sim.sender import Fate, SmtpSender, Submission
 from postroad.lab.sim.storm import Storm
 from postroad.lab.sim.trace import Trace
 from postroad.lab.sim.transport import SimTransport
+from postroad.lab.sim.web import HttpSender
 from postroad.lab.sim.world import Broken, CrashDisk, Engine, World, until
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Engine",
     "Fate",
     "Fault",
+    "HttpSender",
     "Letter",
     "LinkPlan",
     "Manner",

@@ -49,7 +49,8 @@ def judge(
     window: float = 1.0,
 ) -> Verdict:
     """ends: recipient address to its end, for every recipient the engine ever accepted (an address that got several
-    messages, as bounces do, has the worst of their ends: see `worst`). crashes: loop times.
+    messages, as bounces do, has the worst of their ends: see `worst`). crashes: by SimLoop.awake, as
+    Arrival.answered is.
 
     window: seconds between the moment the engine reads a final reply and the moment its record of that can be trusted
     to survive a crash. A copy too many is excused only when the reply to the one before was never read, or a crash
@@ -61,18 +62,15 @@ def judge(
         for recipient in arrival.recipients:
             by_recipient.setdefault(recipient, []).append(arrival)
     crash_times = sorted(crashes)
-    failures: list[tuple[str, str]] = []
-    known: set[str] = set()
+    letters: dict[str, str] = {}
     for submission in submissions:
         for recipient, fate in submission.fates.items():
-            known.add(recipient)
+            letters[recipient] = submission.letter.sender
             came = by_recipient.get(recipient, [])
             end = ends.get(recipient)
             _judge_one(verdict, submission, recipient, fate, came, end)
             verdict.duplicates += _copies(verdict, recipient, came, crash_times, window)
-            if end is End.FAILED and submission.letter.sender:
-                failures.append((submission.letter.sender, recipient))
-    _judge_bounces(verdict, failures, by_recipient, ends, known)
+    _judge_bounces(verdict, letters, by_recipient, ends, bool(crash_times))
     return verdict
 
 
@@ -131,19 +129,26 @@ def _copies(verdict: Verdict, recipient: str, came: list[Arrival], crashes: list
 
 def _judge_bounces(
     verdict: Verdict,
-    failures: list[tuple[str, str]],
+    letters: dict[str, str],
     by_recipient: Mapping[str, list[Arrival]],
     ends: Mapping[str, End],
-    known: set[str],
+    crashed: bool,
 ) -> None:
-    """Every failure is reported to its sender, and nothing else is made up."""
-    for sender, recipient in failures:
+    """Every failure is reported to its sender, and nothing else is made up. letters: recipient to sender.
+
+    A report is kept before the end of its message is: after a crash in between, the message is tried again, and may
+    even arrive. So with crashes, a report of something that didn't fail is no finding.
+    """
+    failed = {
+        recipient: sender for recipient, sender in letters.items() if sender and ends.get(recipient) is End.FAILED
+    }
+    for recipient, sender in failed.items():
         reports = [a for a in by_recipient.get(sender, []) if a.accepted and recipient.encode() in a.content]
         if not reports and ends.get(sender) not in (End.QUEUED, End.FAILED):
             verdict.findings.append(f"{recipient}: failed, and its sender <{sender}> was never told")
-    senders = {sender for sender, _ in failures}
+    senders = set(letters.values()) if crashed else set(failed.values())
     for address, came in by_recipient.items():
-        if address not in known and address not in senders:
+        if address not in letters and address not in senders:
             verdict.findings.append(f"{address}: got mail that nobody sent")
         if address in senders and any(arrival.sender for arrival in came):
             verdict.findings.append(f"{address}: got a bounce that isn't from the null sender")

@@ -28,14 +28,15 @@ class Writer:
         self._largest = largest
         self._count = 0
 
-    def letter(self) -> Letter:
+    def letter(self, *, null_sender: float = 0.1) -> Letter:
+        """null_sender: chance that it comes from nobody, as bounces do."""
         rng = self._rng
         self._count += 1
         number = self._count
         size = int(rng.choice((0.0, 0.02, 0.1, 1.0)) * rng.random() * self._largest)
         several = rng.randint(2, 5) if rng.random() < 0.25 else 1
         recipients = tuple(f"r{number}-{i}@{rng.choice(self._domains)}" for i in range(several))
-        sender = "" if rng.random() < 0.1 else f"s{number}@{self._home}"
+        sender = "" if rng.random() < null_sender else f"s{number}@{self._home}"
         head = (
             f"From: <{sender or 'postmaster@' + self._home}>\r\nTo: undisclosed-recipients:;\r\n"
             f"Subject: letter {number}\r\nDate: Sun, 15 Jun 2025 12:00:00 +0000\r\n"

@@ -57,6 +57,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def __init__(self, rng: Random, *, max_turns: int = 2_000_000, max_time: float = 60 * 86400.0) -> None:
         super().__init__()
         self._now = START
+        self._frozen = 0.0
         self._end = START + max_time
         self._turns_left = max_turns
         self._rng = rng
@@ -89,6 +90,11 @@ class SimLoop(asyncio.BaseEventLoop):
     def freeze(self, seconds: float) -> None:
         """The whole machine stood still (suspended, swapping): time has passed, and every timer due is late."""
         self._now += seconds
+        self._frozen += seconds
+
+    def awake(self) -> float:
+        """Seconds as a running machine counts them: without those it stood still."""
+        return self._now - self._frozen
 
     def _process_events(self, event_list: object) -> None:
         """There are none: the network speaks through timers."""

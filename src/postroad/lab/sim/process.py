@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import traceback
 import weakref
 from collections.abc import Callable, Coroutine
@@ -105,11 +106,14 @@ class Process:
         for socket in list(self.sockets):
             socket.kill()
         self.sockets.clear()
+        logged = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)  # its last words are about being closed
         for task in self.tasks():
             give_up(task)
             coroutine: Any = task.get_coro()
             with contextlib.suppress(BaseException):  # ValueError: it is the running one; anything: its last words
                 self.context().run(coroutine.close)
+        logging.disable(logged)
         self._tasks.clear()
 
     def unnoticed(self) -> list[str]:

@@ -28,7 +28,7 @@ class Act(NamedTuple):
 @dataclass
 class Arrival:
     """A message whose end was received. accepted: we decided for a 2xx. answered: when the client's protocol was handed
-    an unmistakable 250, None if it never was. Times are of the loop."""
+    an unmistakable 250 (SimLoop.awake), None if it never was."""
 
     at: float
     source: str
@@ -235,7 +235,7 @@ class _Session(asyncio.Protocol):
             self._transport.when_read(lambda: self._answered(arrival))
 
     def _answered(self, arrival: Arrival) -> None:
-        arrival.answered = self._receiver.loop.time()
+        arrival.answered = self._receiver.loop.awake()
 
 
 def _path(argument: str) -> str:

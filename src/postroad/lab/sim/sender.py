@@ -33,7 +33,7 @@ class Submission:
 @dataclass
 class SmtpSender:
     """give_up: chance, at each step, of dropping the connection. Letters refused for now (4xx) or not sent to their end
-    are tried again after `pause` seconds, up to `tries` times; those in doubt never are."""
+    are tried again after `pause` seconds, after up to `tries` sessions that went wrong; those in doubt never are."""
 
     process: Process
     rng: Random
@@ -45,6 +45,7 @@ class SmtpSender:
     pause: tuple[float, float] = (0.5, 20.0)
     tries: int = 30
     letters_per_session: int = 5
+    pace: float = 0.0  # mean seconds between sessions that went well
     submissions: list[Submission] = field(default_factory=list)
 
     @property
@@ -59,13 +60,15 @@ class SmtpSender:
     async def _send(self, letters: list[Letter]) -> None:
         todo = [Submission(letter, dict.fromkeys(letter.recipients, Fate.NEVER)) for letter in letters]
         self.submissions += todo
-        for _ in range(self.tries):
+        tries = self.tries
+        while todo and tries:
             batch = todo[: self.letters_per_session]
-            if not batch:
-                return
             done = await self._session(batch)
             todo = [submission for submission in todo if submission not in done]
-            if todo:
+            if len(done) == len(batch):
+                await asyncio.sleep(self.rng.random() * 2 * self.pace)
+            else:
+                tries -= 1
                 await asyncio.sleep(self.rng.uniform(*self.pause))
 
     async def _session(self, batch: list[Submission]) -> list[Submission]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from postroad.lab.sim.net import Weather
@@ -14,15 +14,30 @@ from postroad.lab.sim.world import World, until
 
 @dataclass
 class Storm:
-    """log: the accidents in order, in words. seconds: how long it blows; pause: mean seconds between accidents."""
+    """seconds: how long it blows; pause: mean seconds between accidents. others: more kinds of accident. start_errors:
+    with these an engine may refuse to start, and is started again a while later. log: the accidents, in words."""
 
     world: World
     seconds: float = 600.0
     pause: float = 60.0
+    others: tuple[Callable[[], Awaitable[None]], ...] = ()
+    start_errors: tuple[type[Exception], ...] = ()
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = self.world.rng("storm")
+        kinds = [
+            self._crash,
+            self._restart,
+            self._cut,
+            self._power,
+            self._names_gone,
+            self._clock,
+            self._freeze,
+            *self.others,
+        ]
+        # A few kinds a world, so that each gets to happen often, and next to itself.
+        self._kinds = self.rng.sample(kinds, self.rng.randint(1, 4))
 
     def rise(self) -> None:
         """Choose the weather and how the receivers behave. Most worlds have few kinds of trouble, some have many."""
@@ -68,7 +83,7 @@ class Storm:
             if loop.time() >= end:
                 break
             await self._accident()
-        await self._ensure_running()
+        await self.ensure_running()
 
     def calm(self) -> None:
         """Fine weather, everybody behaves, everything answers."""
@@ -83,17 +98,7 @@ class Storm:
     # --- accidents ----------------------------------------------------------------------------------------------------
 
     async def _accident(self) -> None:
-        kinds = (
-            self._crash,
-            self._crash,
-            self._restart,
-            self._cut,
-            self._power,
-            self._names_gone,
-            self._clock,
-            self._freeze,
-        )
-        await self.rng.choice(kinds)()
+        await self.rng.choice(self._kinds)()
 
     async def _crash(self) -> None:
         """At one of the next things that happen, so that busy moments are hit more often than idle ones."""
@@ -103,25 +108,26 @@ class Storm:
         count = 1 + int(rng.random() ** 2 * 300)
         self._say(f"crash at the {count}th event from now")
         world.crash_after(count)
-        if not await until(lambda: not world.running, limit=rng.random() * 60, step=0.05):
+        if not await until(lambda: not world.running, limit=rng.random() * 2 * self.pause, step=0.05):
             world.crash_engine()
         await asyncio.sleep(rng.choice((0.0, 1.0, 20.0)) * rng.random())
-        await self._ensure_running()
+        await self.ensure_running()
 
     async def _restart(self) -> None:
         if not self.world.running:
             return
         self._say("orderly restart")
         if self.rng.random() < 0.2:
-            self.world.crash_after(1 + self.rng.randrange(100))
+            self.world.crash_after(1 + self.rng.randrange(20))
         try:
             await self.world.stop_engine()
         except (ProcessDied, ProcessKilled):
             self._say("it crashed while it stopped")
         await asyncio.sleep(self.rng.random() * 5)
-        await self._ensure_running()
+        await self.ensure_running()
 
-    async def _ensure_running(self) -> None:
+    async def ensure_running(self) -> None:
+        """Start the engine, until it runs."""
         while not self.world.running:
             try:
                 if self.rng.random() < 0.2:
@@ -129,6 +135,9 @@ class Storm:
                 await self.world.start_engine()
             except (ProcessDied, ProcessKilled):
                 self._say("it crashed while it started")
+            except self.start_errors as error:
+                self._say(f"it did not start: {type(error).__name__}")
+                await asyncio.sleep(1.0)
         self.world.crash_after(0)
 
     async def _cut(self) -> None:

@@ -22,6 +22,7 @@ from postroad.lab.sim.net import SimNet
 from postroad.lab.sim.process import OWNER, Process, ProcessDied, ProcessKilled
 from postroad.lab.sim.receiver import SmtpReceiver
 from postroad.lab.sim.sender import SmtpSender
+from postroad.lab.sim.web import HttpSender
 
 T = TypeVar("T")
 
@@ -39,6 +40,9 @@ class CrashDisk(Protocol):
     def crash(self, rng: Random) -> None:
         """The power fails: writes that weren't synced are lost, wholly, partly or not, as rng says."""
 
+    def killed(self) -> None:
+        """The process died, the machine did not: what was written stays, and locks are free."""
+
 
 class Broken(AssertionError):
     """The world came out wrong. findings: one sentence each."""
@@ -55,7 +59,8 @@ class World:
     """make_engine(world, process) is called inside the engine's process at each start.
 
     engine_addresses: of the machine the engine runs on. errors: what went wrong that no reply shows: exceptions in
-    callbacks, tasks that failed unnoticed, things a stopped engine left open. crashes: loop times.
+    callbacks, tasks that failed unnoticed, things a stopped engine left open. crashes: their moments, by SimLoop.awake.
+    power: the share of crashes that are power cuts.
     """
 
     def __init__(
@@ -77,8 +82,9 @@ class World:
         self.trace = self.loop.trace
         self.errors: list[str] = []
         self.crashes: list[float] = []
+        self.power = 0.7
         self.receivers: list[SmtpReceiver] = []
-        self.senders: list[SmtpSender] = []
+        self.senders: list[SmtpSender | HttpSender] = []
         self.engine: Engine | None = None
         self._make_engine = make_engine
         self.engine_addresses = engine_addresses
@@ -139,8 +145,14 @@ class World:
         assert self._engine_process is None, "it runs already"
         self.trace.note("start")
         process = self._engine_process = self.process("engine", *self.engine_addresses)
-        self.engine = process.call(self._make_engine, self, process)
-        await process.run(self.engine.start())
+        try:
+            self.engine = process.call(self._make_engine, self, process)
+            await process.run(self.engine.start())
+        except Exception:
+            if self._engine_process is process:  # it gave up, as a process that ends with an error message
+                self.disk.killed()
+                self._drop()
+            raise
         self.trace.note("started")
 
     async def stop_engine(self) -> None:
@@ -154,14 +166,18 @@ class World:
         self._drop()
 
     def crash_engine(self) -> None:
-        """Now, in whatever it is doing, and the power of its machine with it."""
+        """Now, in whatever it is doing: mostly the power of its machine fails, else only the process is killed."""
         process = self._engine_process
         if process is None:
             return
-        self.trace.note("crash")
-        self.crashes.append(self.loop.time())
+        power = self._disk_rng.random() < self.power
+        self.trace.note("crash", "of the machine" if power else "of the process")
+        self.crashes.append(self.loop.awake())
         process.kill()
-        self.disk.crash(self._disk_rng)
+        if power:
+            self.disk.crash(self._disk_rng)
+        else:
+            self.disk.killed()
         self._drop()
 
     def crash_after(self, notes: int) -> None:
@@ -199,6 +215,12 @@ class World:
         """A client machine that talks to HOST:PORT."""
         process = self.process(name, address)
         sender = SmtpSender(process, self.rng(name), host, port)
+        self.senders.append(sender)
+        return sender
+
+    def web_sender(self, name: str, address: str, host: str, port: int, key: str) -> HttpSender:
+        """A client machine that talks HTTP to HOST:PORT with this API key."""
+        sender = HttpSender(self.process(name, address), self.rng(name), host, port, key)
         self.senders.append(sender)
         return sender
 
