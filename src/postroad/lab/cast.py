@@ -29,6 +29,8 @@ class Domain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     domain does not exist."""
     weight: float = 1.0
     """Share of the demo's recipients."""
+    waits: bool = False
+    """Its mail can be neither delivered nor refused before it expires, so that nobody should wait for it."""
 
 
 class CastError(ValueError):
@@ -76,7 +78,7 @@ STANDARD: Sequence[Domain] = (
         about="many full mailboxes",
         rules=(
             Rule(name="mailbox full", recipient="*[037]@*", reply="552 5.2.2 Mailbox full"),
-            Rule(name="over quota", recipient="*5@*", percent=70, reply="452 4.2.2 Over quota, try later"),
+            Rule(name="over quota", recipient="*5@*", percent=40, reply="452 4.2.2 Over quota, try later"),
         ),
         weight=6,
     ),
@@ -116,6 +118,6 @@ STANDARD: Sequence[Domain] = (
     ),
     Domain(name="gone.test", about="does not exist", hosts=0, weight=3),
     Domain(name="nomail.test", about="null MX", hosts=0, dns={"MX": ["0 ."]}, weight=2),
-    Domain(name="dark.test", about="name servers fail", hosts=0, dns={"fault": "servfail"}, weight=1),
+    Domain(name="dark.test", about="name servers fail", hosts=0, dns={"fault": "servfail"}, weight=1, waits=True),
     Domain(name="sender.test", about="takes our bounces", weight=0),
 )

@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from postroad.journal import JournalError
+from postroad.journal import Audit, JournalError, audit
 from postroad.lab.load import LoadPlan, LoadResult, run_load
 from postroad.lab.outcomes import Outcomes, outcomes
 from postroad.lab.progress import bar
@@ -25,10 +25,8 @@ from postroad.serve import ControlError, ask
 
 _HTTP_SHARE = 0.3
 _POLL = 0.25
-# The wait for the queue ends when nothing left it for this long (longer than any retry of the lab's configuration), or
-# after the longest wait.
-_QUIET = 6.0
-_MAX_WAIT = 90.0
+_MAX_WAIT = 60.0
+_WAIT_PER_MESSAGE = 0.002
 
 
 def run_demo(*, count: int = 3000, stay: bool = False, directory: Path = Path("run")) -> int:
@@ -38,7 +36,7 @@ def run_demo(*, count: int = 3000, stay: bool = False, directory: Path = Path("r
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_demo(console, count, stay, directory))
     except (ServerError, JournalError, OSError) as error:
-        console.print(f"The demo failed: {error}", style="red", markup=False)
+        console.print(f"The demo failed: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("Stopped.")
@@ -59,10 +57,14 @@ async def _demo(console: Console, count: int, stay: bool, directory: Path) -> in
             console.print(f"Postroad runs: SMTP {_text(setup.smtp)}, HTTP {_text(setup.http)}.", highlight=False)
             with bar("sending   ", count) as progress:
                 load = await run_load(_plan(count, world, setup), progress)
-            await _deliveries(server, load.accepted)
+            waits = {domain.name for domain in world.domains if domain.waits}
+            rest = await _deliveries(server, load.accepted, waits)
             found = await loop.run_in_executor(None, outcomes, setup.data_dir)
+            proof = await loop.run_in_executor(None, audit, setup.data_dir / "journal")
             _show(console, world, load, found)
-            good = _verdict(console, world, load, found)
+            good = _verdict(console, world, load, found, proof)
+            if rest:
+                console.print(f"{rest} messages are still on their way.", style="yellow", highlight=False)
             _signposts(console, setup, stay)
             if stay:
                 await server.ended()
@@ -81,23 +83,22 @@ def _plan(count: int, world: World, setup: Setup) -> LoadPlan:
     )
 
 
-async def _deliveries(server: ServerProcess, accepted: int) -> None:
-    """Wait until the queue is empty or at rest."""
+async def _deliveries(server: ServerProcess, accepted: int, waits: set[str]) -> int:
+    """Wait until nothing is queued but mail for the domains in `waits`, or the time is over. Returns what is left."""
     loop = asyncio.get_running_loop()
-    began = changed = loop.time()
-    before = -1
+    end = loop.time() + _MAX_WAIT + accepted * _WAIT_PER_MESSAGE
     with bar("delivering", accepted) as progress:
-        while server.running and loop.time() - began < _MAX_WAIT:
+        while True:
             try:
-                status = await loop.run_in_executor(None, partial(ask, server.setup.data_dir, "status"))
+                paths = await loop.run_in_executor(None, partial(ask, server.setup.data_dir, "queues"))
             except ControlError as error:
                 raise ServerError(f"{error}\n{server.last_words()}") from None
-            live = int(status[0])
-            if live != before:
-                before, changed = live, loop.time()
-            progress(max(0, accepted - live))
-            if not live or loop.time() - changed > _QUIET:
-                return
+            # binding, domain, active, delayed, in flight, next due
+            queued = {row[1]: sum(row[2:5]) for row in paths}
+            left = int(sum(count for domain, count in queued.items() if domain not in waits))
+            progress(max(0, accepted - sum(queued.values())))
+            if not left or loop.time() > end:
+                return left
             await asyncio.sleep(_POLL)
 
 
@@ -124,9 +125,9 @@ def _show(console: Console, world: World, load: LoadResult, found: Outcomes) -> 
     )
 
 
-def _verdict(console: Console, world: World, load: LoadResult, found: Outcomes) -> bool:
-    """Compare three witnesses: the client's replies, the server's events, and what the far end received."""
-    problems = []
+def _verdict(console: Console, world: World, load: LoadResult, found: Outcomes, proof: Audit) -> bool:
+    """Compare the witnesses: the client's replies, the server's events, its journal, and what the far end received."""
+    problems = [] if proof.clean else [f"the audit is not clean: {proof}"]
     for reasons in (load.refused, load.failed):
         problems += [f"{times} not accepted: {reason}" for reason, times in reasons.most_common(3)]
     for name in world.recipients:
@@ -137,10 +138,11 @@ def _verdict(console: Console, world: World, load: LoadResult, found: Outcomes) 
     if arrived != found.total.delivered:
         problems.append(f"{arrived} arrived at the far end, but {found.total.delivered} delivered by the events")
     for problem in problems:
-        console.print(f"  {problem}", style="red", markup=False)
+        console.print(f"  {problem}", style="red", markup=False, soft_wrap=True)
     if not problems:
         console.print(
-            f"Every message is accounted for: the far end received {arrived}, {world.ledger.duplicates} of them twice.",
+            f"Audit clean: {proof.accepted} accepted = {proof.terminal} ended + {proof.queued} queued."
+            f" The far end received {arrived}, {world.ledger.duplicates} of them twice.",
             style="green",
             highlight=False,
         )
@@ -181,7 +183,9 @@ def main() -> None:
 
     from postroad.lab.command import demo
 
-    typer.run(demo)
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    alone.command()(demo)
+    alone()
 
 
 if __name__ == "__main__":

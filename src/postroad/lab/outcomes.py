@@ -55,7 +55,8 @@ def outcomes(data_dir: Path) -> Outcomes:
     found = Outcomes()
     decode = msgspec.json.Decoder(_Event).decode
     deferred: set[int] = set()
-    for event in read(EventReader(data_dir / "journal"), "begin"):
+    reader = EventReader(data_dir / "journal")
+    for event in read(reader, reader.begin()):
         if event.kind not in (Kind.INJECTION, Kind.DELIVERY, Kind.DELAY, Kind.BOUNCE):
             continue
         fate = found.domains.setdefault(decode(event.payload).recipient_domain, Fate())
