@@ -166,7 +166,9 @@ class ServerProcess:
             self.process.send_signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(self.process.wait(), _STOP_TIME)
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
+            await self.kill()
+        except asyncio.CancelledError:
             await self.kill()
             raise
 
