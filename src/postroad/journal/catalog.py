@@ -144,20 +144,22 @@ def _segment(
 
 
 def _without_begun(disk: Disk, directory: Path, stream: Stream, salt: int | None) -> Stream:
-    """A last file with a damaged header and no record was being begun when the power failed: it counts as a spare."""
-    last = stream.segments[-1] if stream.segments else None
-    if last is None or last.header is not None:
-        return stream
-    file = disk.open(directory / last.name)
-    scanner = (MailScanner if last.stream == MAIL else EventScanner)(file, last.number, salt or 0, last.end)
-    if any(True for _ in scanner.rows()):
-        return stream
-    return Stream(
-        [*stream.segments[:-2], *(segment._replace(sealed=False) for segment in stream.segments[-2:-1])],
-        [*stream.spares, last.name],
-        stream.salt,
-        [problem for problem in stream.problems if problem[1] != last.number],
-    )
+    """Last files with a damaged header and no record were being begun when the disk or the power failed: they count as
+    spares."""
+    segments, spares = list(stream.segments), list(stream.spares)
+    while segments and segments[-1].header is None and not _has_record(disk, directory, segments[-1], salt):
+        spares.append(segments.pop().name)
+    if segments and len(segments) < len(stream.segments):
+        segments[-1] = segments[-1]._replace(sealed=False)
+    numbers = {segment.number for segment in segments}
+    problems = [problem for problem in stream.problems if problem[1] in numbers]
+    return Stream(segments, spares, stream.salt, problems)
+
+
+def _has_record(disk: Disk, directory: Path, segment: Segment, salt: int | None) -> bool:
+    file = disk.open(directory / segment.name)
+    scanner = (MailScanner if segment.stream == MAIL else EventScanner)(file, segment.number, salt or 0, segment.end)
+    return any(True for _ in scanner.rows())
 
 
 def _highest(stream: Stream) -> int:

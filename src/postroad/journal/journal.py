@@ -485,7 +485,10 @@ class Journal:
 
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]:
         """For compaction: copy these messages of the record at place to the stream's end."""
-        moving = self._loop.create_future()
+        moving: asyncio.Future[None] = self._loop.create_future()
+        moving.add_done_callback(
+            lambda future: future.cancelled() or future.exception()
+        )  # perhaps nobody waits any more
         for entry in moved.live:
             self._moving[entry.message_id] = []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from postroad.journal.catalog import read_catalog
 from postroad.journal.disk import Disk, OsDisk
 from postroad.journal.records import ACCEPTED, TERMINAL, pack_place
-from postroad.journal.scan import EventScanner, MailScanner, body_is_whole, payload
+from postroad.journal.scan import EventScanner, MailScanner, payload, row_is_whole
 from postroad.journal.survey import header_balance
 
 _ATTEMPTS = 3
@@ -80,7 +80,7 @@ class _Mail:
                 if row.entries is None:
                     continue
                 ids = [entry.message_id for entry in row.entries]
-                torn = not segment.sealed and (row.meta is None or not body_is_whole(file, row))
+                torn = not segment.sealed and (not row_is_whole(file, row))
                 if row.moved:
                     if torn:
                         continue  # a copy cut short: the original is still there

@@ -14,7 +14,7 @@ from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.disk import Disk
 from postroad.journal.live import LiveSegment
 from postroad.journal.records import STATE, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place
-from postroad.journal.scan import EventScanner, MailRow, MailScanner, body_is_whole
+from postroad.journal.scan import EventScanner, MailRow, MailScanner, row_is_whole
 from postroad.journal.survey import gap_damage, quarantine
 
 _WINDOW = 1 << 18  # bytes read between two turns of the loop: some milliseconds of work
@@ -130,7 +130,7 @@ class Recovery:
             return []
         origin = row.head.origin
         if row.moved and origin in self._fold.existing:
-            if row.meta is None or not body_is_whole(scanner.file, row):
+            if not row_is_whole(scanner.file, row):
                 return []  # a copy that was cut short; the original is still there
             entry.origins.add(origin)
             self._superseded.setdefault(origin, set()).update(moved.message_id for moved in row.entries)

@@ -186,7 +186,7 @@ def payload(window: Window[EventRow], row: EventRow) -> bytes | None:
 
 
 class MailScanner(Scanner[MailRow]):
-    """Headers, entries and meta are checked, bodies are skipped unread: see body_is_whole()."""
+    """Headers, entries and meta are checked, bodies are skipped unread: see row_is_whole()."""
 
     stream = MAIL
 
@@ -205,8 +205,10 @@ class MailScanner(Scanner[MailRow]):
         return MailRow(offset, size, head, read_mail_entries(data, pos, head, key), meta if whole else None)
 
 
-def body_is_whole(file: File, row: MailRow) -> bool:
-    """Reads trace and content of the record and compares their hash."""
+def row_is_whole(file: File, row: MailRow) -> bool:
+    """Is all of the record as it was written? Reads its trace and content."""
+    if row.entries is None or row.meta is None:
+        return False
     start = row.offset + row.head.front_size + row.head.meta_length
     data = file.read(start, row.body_length)
     trace, content = data[: row.head.trace_length], memoryview(data)[row.head.trace_length :]

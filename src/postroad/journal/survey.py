@@ -13,7 +13,7 @@ from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.disk import Disk, File
 from postroad.journal.format import FILE_HEADER_SIZE, HEADER_SIZE, STREAM_NAMES, FileHeader, pack_void
 from postroad.journal.records import ACCEPTED, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
-from postroad.journal.scan import WINDOW, EventRow, EventScanner, Gap, MailScanner, body_is_whole, payload
+from postroad.journal.scan import WINDOW, EventRow, EventScanner, Gap, MailScanner, payload, row_is_whole
 from postroad.journal.tail import Balance
 
 QUARANTINE = "quarantine"
@@ -58,6 +58,7 @@ class Survey:
         # The last injection event before any hole, and the ids of those behind the first hole.
         self._upto = (0, 0)
         self._later: set[int] = set()
+        self._later_places: set[int] = set()
         self._survey_events(catalog.events)
         self._survey_mail(catalog.mail)
 
@@ -94,6 +95,7 @@ class Survey:
                 self._upto = row.place, row.index
             else:
                 self._later.add(row.message_id)
+                self._later_places.add(row.place)
         if not segment.sealed:
             self._void(file, segment, [*holes, *(Gap(row.offset, row.size, False) for row in torn)])
             self._settle(file, scanner.end)
@@ -112,12 +114,16 @@ class Survey:
         scanner = MailScanner(file, segment.number, self._salt, segment.end, start)
         torn: list[Gap] = []
         for row in scanner.rows():
-            if row.moved and row.head.origin in existing and not (row.meta is not None and body_is_whole(file, row)):
-                # A copy cut short. Void it now: it must not count when the original is moved, and gone, some day.
-                torn.append(Gap(row.offset, row.size, False))
-            if row.moved or row.entries is None:
-                continue
             place = pack_place(segment.number, row.offset)
+            if row.moved:
+                if row.head.origin in existing and not row_is_whole(file, row):
+                    # A copy cut short. Void it now: it must not count when the original is moved, and gone, some day.
+                    torn.append(Gap(row.offset, row.size, False))
+                continue
+            if row.entries is None:
+                if place > self._upto[0] and place not in self._later_places:
+                    torn.append(Gap(row.offset, row.size, False))  # never acknowledged; see below
+                continue
             new = [
                 entry
                 for entry in row.entries
@@ -125,7 +131,7 @@ class Survey:
             ]
             if not new:
                 continue
-            if row.meta is None or not body_is_whole(file, row):
+            if row.meta is None or not row_is_whole(file, row):
                 # Without an injection event it was not acknowledged for sure: the sync was still under way.
                 torn.append(Gap(row.offset, row.size, False))
                 continue

@@ -62,6 +62,7 @@ class Tail(Generic[R]):
         self._file: File | None = None
         self._size = 0
         self._spare: tuple[int, File] | None = None
+        self._junk: list[int] = []
         self._untrimmed: list[tuple[int, int, File]] = []
         self.segment = 0
         self.end = 0
@@ -152,6 +153,7 @@ class Tail(Generic[R]):
 
     def prepare(self) -> None:
         """Have a spare segment, so that changing to it needs no room on the disk. Raises OSError."""
+        self._remove_junk()
         if self._spare is not None:
             return
         number = self._highest + 1
@@ -237,8 +239,16 @@ class Tail(Generic[R]):
         self.prepare()
 
     def _remove(self, number: int) -> None:
+        """Remove a file that came to nothing; what can't be removed now is tried again with the next spare."""
+        self._junk.append(number)
+        self._remove_junk()
+
+    def _remove_junk(self) -> None:
         with contextlib.suppress(OSError):
-            self._set.disk.unlink(self._set.directory / segment_name(self.stream, number))
+            while self._junk:
+                with contextlib.suppress(FileNotFoundError):
+                    self._set.disk.unlink(self._set.directory / segment_name(self.stream, self._junk[0]))
+                self._junk.pop(0)
 
     def close(self) -> None:
         """Sync what was written, in every mode, and give back unused room. Raises OSError when the sync fails."""

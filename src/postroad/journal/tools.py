@@ -18,7 +18,7 @@ from postroad.journal.format import FILE_HEADER_SIZE, STREAM_NAMES, VERSION
 from postroad.journal.journal import Journal
 from postroad.journal.reader import MailReader
 from postroad.journal.records import Damage, Event, LiveMail, pack_place
-from postroad.journal.scan import EventRow, EventScanner, MailRow, MailScanner, Window, body_is_whole, payload
+from postroad.journal.scan import EventRow, EventScanner, MailRow, MailScanner, Window, payload, row_is_whole
 from postroad.journal.survey import count_events, gap_damage, header_balance
 from postroad.journal.tail import Balance
 from postroad.net import SystemClock
@@ -131,7 +131,7 @@ def _check_mail(directory: Path, disk: Disk, catalog: Catalog, segment: Segment,
             reason = "the message ids are damaged"
         elif row.meta is None:
             reason = "the message's envelope is damaged"
-        elif not body_is_whole(file, row):
+        elif not row_is_whole(file, row):
             reason = "the message's content is damaged"
         if reason:
             result.findings.append(_mail_damage(segment, row, reason))

@@ -112,6 +112,7 @@ class MemoryFile:
     def truncate(self, size: int) -> None:
         self._disk.check("truncate", self._path)
         self._disk.claim(size - self._inode.now.size)
+        self._inode.touch(size, self._inode.now.size)  # zeros from now on, should the file grow again
         self._inode.now.resize(size)
 
     def preallocate(self, size: int) -> None:
