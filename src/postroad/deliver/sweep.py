@@ -34,27 +34,26 @@ class Sweep:
         self._done = done
         self._left = supply.waiting(binding, domain)
         self._stopped = False
-        self._loop = asyncio.get_running_loop()
-        self._loop.call_soon(self._some)
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     def stop(self) -> None:
-        """Leave the rest. No message is in between: each is settled as it is taken."""
+        """Leave the rest. A message that is being loaded is still settled."""
         self._stopped = True
 
-    def _some(self) -> None:
-        if self._stopped:
-            return
-        settled = 0
-        while settled < min(self._left, _SLICE):
-            message = self._supply.take(*self._key)
-            if message is None:
-                self._left = settled
-                break
-            self._supply.settle(message, self._outcome)
-            settled += 1
-        self._left -= settled
-        self._counted(settled)
-        if self._left:
-            self._loop.call_soon(self._some)
-        else:
-            self._done()
+    async def _run(self) -> None:
+        try:
+            while self._left and not self._stopped:
+                message = self._supply.take(*self._key)
+                if message is None:
+                    break
+                self._left -= 1
+                # What is told of a message is in its envelope. One load at a time: a queue of a million that nobody
+                # can deliver must not come into memory at once.
+                if message.body is not None or await self._supply.load(message):
+                    self._counted(1)
+                    self._supply.settle(message, self._outcome)
+                if not self._left % _SLICE:
+                    await asyncio.sleep(0)
+        finally:
+            if not self._stopped:
+                self._done()
