@@ -17,7 +17,7 @@ _SLICE = 1000  # messages handled before the event loop gets its turn
 
 
 class Deadlines:
-    """read_back(message): load what only the journal has; False if it is damaged."""
+    """read_back(message): load what only the journal has; False if that can't be, and the message is seen to."""
 
     def __init__(self, books: Books, endings: Endings, read_back: Callable[[Message], Awaitable[bool]]) -> None:
         self._books = books
@@ -101,7 +101,5 @@ class Deadlines:
             message = self._overdue.popleft()
             if message.body is not None or await self._read_back(message):
                 self._endings.expired(message)
-            else:
-                self._endings.unreadable(message)
             await asyncio.sleep(0)
         self._expiring = None

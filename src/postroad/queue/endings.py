@@ -17,6 +17,7 @@ _EXPIRED_UNTRIED = Reply(554, "5.4.7 [internal] the message expired before a del
 _DAMAGED = Reply(554, "5.3.0 [internal] the message could not be read back from the journal: its record is damaged")
 
 _NOTIFY_AGAIN = 1.0  # seconds until a notification that could not be kept is tried again
+_READ_AGAIN = 5.0  # seconds until a message that could not be read is tried again
 
 Keep = Callable[[Transaction, Callable[[Accepted | Refused], None]], None]
 
@@ -85,6 +86,14 @@ class Endings:
         """The sender can't be told, since the envelope is lost with the record; the event says it."""
         message.event = _bare(message.id)
         self._end(message, Outcome(Verdict.FAILED, _DAMAGED, Stage.NOT_CONNECTED, internal=True))
+
+    def unread(self, message: Message) -> None:
+        """The disk could not be read just now. No attempt was made, so none is counted or told."""
+        due = self._books.now() + _READ_AGAIN
+        path = self._books.path(message)
+        self._books.live.rest(message, path, Why.UNREAD, due, 0)
+        self._books.paths.delay(path, message.id, due)
+        self._delayed()
 
     def lost(self, number: int, index: int, place: int) -> None:
         """Recovery knows a message only by its number: its record is damaged."""

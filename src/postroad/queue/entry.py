@@ -31,6 +31,7 @@ class Why(IntEnum):
     RECOVERED = 3
     DEFERRED = 4
     HANDED_BACK = 5
+    UNREAD = 6
 
 
 class Entry(NamedTuple):

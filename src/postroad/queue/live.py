@@ -89,6 +89,15 @@ class Live:
             return None
         return unpack(kept).expires if isinstance(kept, bytes) else kept.expires
 
+    def state(self, number: int) -> tuple[int, int] | None:
+        """(attempts, Unix milliseconds of the next one) of a message that was tried, for the journal's copy of it."""
+        kept = self._by_id.get(number)
+        if isinstance(kept, bytes):
+            entry = unpack(kept)
+            return (entry.attempts, entry.next_attempt * 1000) if entry.attempts else None
+        # Whole, so being tried now or never tried: after a crash it is due at once.
+        return (kept.attempts, 0) if kept is not None and kept.attempts else None
+
     def _discharge(self, message: Message) -> None:
         self.resident -= message.weight
         message.weight = 0

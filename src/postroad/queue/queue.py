@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from postroad.config.schema import QueueOptions
-from postroad.journal import ACCEPTED, Event, Journal, JournalError, Mail
+from postroad.journal import ACCEPTED, Event, Journal, JournalDamaged, JournalError, Mail
 from postroad.message import (
     Accepted,
     IdSource,
@@ -86,6 +86,7 @@ class Queue:
         self._stopping = False
         self.in_flight = 0
         journal.on_moved = lambda number, old, new: self._live.moved(number, new)
+        journal.state_of = self._live.state
 
     def __len__(self) -> int:
         """Live messages, in whatever state."""
@@ -208,18 +209,22 @@ class Queue:
         if await self._read_back(message):
             return True
         self.in_flight -= 1
-        self._endings.unreadable(message)
         return False
 
     async def _read_back(self, message: Message) -> bool:
+        """False: it has come to its end because its record is damaged, or waits until the disk can be read again."""
         while True:
             place = message.place
             try:
                 stored = await self._loop.run_in_executor(None, self._journal.read_mail, place)
-            except JournalError:
-                if message.place == place:
-                    return False
-                continue  # compaction moved it while we read
+            except JournalError as error:
+                if message.place != place:
+                    continue  # compaction moved it while we read
+                if isinstance(error, JournalDamaged):
+                    self._endings.unreadable(message)
+                else:
+                    self._endings.unread(message)
+                return False
             fill(message, stored.meta, message.index, Body(stored.content, stored.trace))
             return True
 
