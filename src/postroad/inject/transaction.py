@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postroad.config.schema import ListenerOptions
 from postroad.inject.events import Content
-from postroad.message import Body, Context, Transaction
+from postroad.message import Body, Context, Recipient, Transaction
 from postroad.message.header import field
 from postroad.message.trace import date_field, message_id_field, received_field
 
@@ -35,7 +35,7 @@ def build_transaction(
             identifier=identifier,
             wall=wall,
             # One of several recipients must not learn of the others here.
-            recipient=recipients[0].address if len(recipients) == 1 else "",
+            recipient=_ascii_form(recipients[0]) if len(recipients) == 1 else "",
         )
     if options.relay and options.add_missing:
         trace += _missing_fields(given.content, given.body_start, identifier, hostname, wall)
@@ -48,6 +48,16 @@ def build_transaction(
         envid=envelope.envid,
         smtputf8=envelope.smtputf8,
     )
+
+
+def _ascii_form(recipient: Recipient) -> str:
+    """The address, with the ASCII form of its domain where that is all it takes: else our own trace field would demand
+    SMTPUTF8 of every host further on, and the message could not reach those that lack it."""
+    address = recipient.address
+    if address.isascii():
+        return address
+    local = address.rpartition("@")[0]
+    return f"{local}@{recipient.domain}" if local.isascii() else address
 
 
 def _missing_fields(content: bytes, end: int, identifier: str, hostname: str, wall: float) -> bytes:
