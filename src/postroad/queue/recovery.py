@@ -39,9 +39,11 @@ def _line_up(mail: LiveMail, books: Books, endings: Endings, woken: dict[Path, N
             endings.lost(live.message_id, live.index, mail.place)
         return 0
     now = books.now()
+    # No wait is longer than this. What seems to wait longer was written when the clock was ahead.
+    latest = now + books.options.max_retry_interval * (1.0 + books.options.retry_jitter)
     for live, due in recipients:
         path = books.paths.open(due.binding, due.domain)
-        next_at = live.next_attempt_ms / 1000
+        next_at = min(live.next_attempt_ms / 1000, latest)
         delayed = live.attempts > 0 and next_at > now
         entry = Entry(
             mail.place,
