@@ -60,7 +60,7 @@ class DnsResolver:
         self, options: DnsOptions, *, rng: Random, ipv6: bool = True, resolv_conf: str = "/etc/resolv.conf"
     ) -> None:
         texts = options.servers or _system_servers(resolv_conf)
-        self._servers = [Server(*split_host_port(text, 53)) for text in texts]
+        self.servers = [Server(*split_host_port(text, 53)) for text in texts]
         self._first = 0  # the server that answered last: a dead one must not cost its time-out every time
         self._options = options
         self._rng = rng
@@ -152,11 +152,11 @@ class DnsResolver:
     async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.message.QueryMessage | str:
         """The first usable answer of the servers, in rounds; else what the last one did."""
         why = "no name server is configured"
-        count = len(self._servers)
+        count = len(self.servers)
         first = self._first
         for _ in range(self._options.attempts):
             for number in range(first, first + count):
-                server = self._servers[number % count]
+                server = self.servers[number % count]
                 try:
                     reply = await ask(server, name, kind, timeout=float(self._options.timeout), rng=self._rng)
                 except NoAnswer as error:

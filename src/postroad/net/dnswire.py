@@ -75,18 +75,19 @@ def _read(wire: bytes, query: dns.message.QueryMessage) -> dns.message.QueryMess
     """The answer to the query in these octets; None when they are something else."""
     if len(wire) < 12 or wire[:2] != query.id.to_bytes(2, "big"):
         return None
+    truncated = wire[2] & 0x82 == 0x82  # QR and TC
+    if truncated and wire[4:6] == b"\0\0":
+        # Some servers leave the question out too. All it can make us do is to ask over TCP.
+        return _truncated(query)
     try:
-        # A truncated packet may end in the middle of a record; its header is all we need.
         answer = dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=False)
     except dns.exception.DNSException:
-        if wire[2] & 0x82 == 0x82:  # QR and TC: an answer cut in the middle of a record
-            return _truncated(query)
-        return None
+        return _truncated(query) if truncated else None  # cut in the middle of a record
     except (ValueError, IndexError):  # hostile octets that dnspython does not foresee
         return None
     if not isinstance(answer, dns.message.QueryMessage) or not query.is_response(answer):
         return None
-    if answer.rcode() == dns.rcode.NOERROR and not answer.question and not answer.flags & dns.flags.TC:
+    if answer.rcode() == dns.rcode.NOERROR and not answer.question:
         return None
     return answer
 
