@@ -7,6 +7,7 @@ import http.client
 import json
 import smtplib
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +121,7 @@ def post(server: Server, body: bytes, **headers: str) -> Said:
 
 
 def _file(server: Server, content: bytes) -> Path:
-    file = server.folder / "to-send"
+    file = server.folder / f"to-send-{threading.get_ident()}"
     file.write_bytes(content)
     return file
 

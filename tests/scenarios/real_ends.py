@@ -12,11 +12,10 @@ import contextlib
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -77,8 +76,11 @@ class SmtpSink:
         """Call it when nothing is under way: a file that is being written is half a message."""
         return [_read_dump(path.read_bytes()) for path in sorted(self._folder.iterdir())]
 
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
         self._process.wait(30)
 
 
@@ -112,7 +114,7 @@ class Aiosmtpd(LoopThread):
         self._utf8 = utf8
         self._max_size = max_size
 
-    def __enter__(self) -> Aiosmtpd:
+    def __enter__(self) -> Self:
         super().__enter__()
         self._server = self.run(self._listen())
         self.port = self._server.sockets[0].getsockname()[1]
