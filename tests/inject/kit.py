@@ -210,6 +210,12 @@ class Client:
         await asyncio.wait([asyncio.ensure_future(_closed(self.writer))])
 
 
+async def until(condition: Callable[[], bool], step: float = 0) -> None:
+    """Let the loop run until the condition holds. Seldom the right tool: only where no event tells."""
+    while not condition():  # noqa: ASYNC110 (nothing inside a session could set an event for us)
+        await asyncio.sleep(step)
+
+
 async def _closed(writer: asyncio.StreamWriter) -> None:
     try:
         await writer.wait_closed()

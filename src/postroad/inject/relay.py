@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from postroad.message.address import routing_domain
+from postroad.message import Recipient
+from postroad.message.address import AddressError, routing_domain
 
 
 class RelayDomains:
-    """The set of domains a listener takes mail for: "example.com" itself, ".example.com" with all below it.
+    """The domains a listener takes mail for from anybody: "example.com" itself, ".example.com" with all below it.
 
-    Raises AddressError when one of them is no domain.
+    hostname: our own name, whose postmaster everybody may write to (RFC 5321 4.5.1).
+    Raises AddressError when one of the domains is none.
     """
 
-    __slots__ = ("_exact", "_parents")
+    __slots__ = ("_exact", "_ourselves", "_parents")
 
-    def __init__(self, domains: Iterable[str]) -> None:
+    def __init__(self, domains: Iterable[str], hostname: str) -> None:
         self._exact: set[str] = set()
         self._parents: set[str] = set()
         for domain in domains:
@@ -28,16 +30,22 @@ class RelayDomains:
             self._exact.add(name)
             if domain.startswith("."):
                 self._parents.add(name)
+        try:
+            self._ourselves = routing_domain(hostname)
+        except AddressError:
+            self._ourselves = ""  # no address can have it
 
-    def __contains__(self, domain: str) -> bool:
-        """domain: a routing domain (lower-case A-labels, or an address literal)."""
+    def take(self, recipient: Recipient) -> bool:
+        """May a stranger send to this recipient?"""
+        domain = recipient.domain
         if domain in self._exact:
             return True
-        if not self._parents:
-            return False
-        _, dot, rest = domain.partition(".")
-        while dot:
-            if rest in self._parents:
-                return True
-            _, dot, rest = rest.partition(".")
+        if domain == self._ourselves and recipient.address.partition("@")[0].lower() == "postmaster":
+            return True
+        if self._parents:
+            _, dot, parent = domain.partition(".")
+            while dot:
+                if parent in self._parents:
+                    return True
+                _, dot, parent = parent.partition(".")
         return False

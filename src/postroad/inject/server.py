@@ -38,7 +38,7 @@ class SmtpListener:
         self.clock = clock
         self.ids = ids
         self.peers = Peers(options)
-        self.relay_domains = RelayDomains(options.relay_domains)
+        self.relay_domains = RelayDomains(options.relay_domains, hostname)
         self.draining = False
         self.held = 0  # octets of unfinished content in all sessions
         self._host, self._port = split_address(options.address)

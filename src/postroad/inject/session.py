@@ -268,7 +268,7 @@ class Session(asyncio.Protocol):
             self._machine.answer(self._listener.acceptor.refusal())
 
     def _on_rcpt(self, event: Rcpt) -> None:
-        if self._peer.options.relay or event.recipient.domain in self._listener.relay_domains:
+        if self._peer.options.relay or self._listener.relay_domains.take(event.recipient):
             self._machine.answer()
             return
         self._machine.answer(replies.NO_RELAY)
