@@ -62,50 +62,67 @@ def judge(
         for recipient in arrival.recipients:
             by_recipient.setdefault(recipient, []).append(arrival)
     crash_times = sorted(crashes)
+
+    def known_for_sure(arrival: Arrival) -> bool:
+        """The engine read that it was accepted, and no crash can have made it forget."""
+        answered = arrival.answered
+        return answered is not None and not any(answered <= crash <= answered + window for crash in crash_times)
+
     letters: dict[str, str] = {}
     for submission in submissions:
         for recipient, fate in submission.fates.items():
             letters[recipient] = submission.letter.sender
             came = by_recipient.get(recipient, [])
+            accepted = [arrival for arrival in came if arrival.accepted]
+            sure = [arrival for arrival in accepted if known_for_sure(arrival)]
             end = ends.get(recipient)
-            _judge_one(verdict, submission, recipient, fate, came, end)
-            verdict.duplicates += _copies(verdict, recipient, came, crash_times, window)
+            if fate is Fate.NEVER:
+                _judge_refused(verdict, recipient, came, end)
+                continue
+            if fate is Fate.KEPT and end is None:
+                verdict.findings.append(f"{recipient}: acknowledged, and the engine knows nothing of it: lost")
+            _judge_end(verdict, recipient, accepted, sure, end)
+            _judge_content(verdict, submission, recipient, came)
+            verdict.duplicates += max(0, len(accepted) - 1)
     _judge_bounces(verdict, letters, by_recipient, ends, bool(crash_times))
     return verdict
 
 
-def _judge_one(
-    verdict: Verdict, submission: Submission, recipient: str, fate: Fate, came: list[Arrival], end: End | None
-) -> None:
+def _judge_refused(verdict: Verdict, recipient: str, came: list[Arrival], end: End | None) -> None:
+    if came:
+        verdict.findings.append(f"{recipient}: delivered, though it was refused or never sent to its end")
+    if end is not None:
+        verdict.findings.append(f"{recipient}: {end.value}, though it was refused or never sent to its end")
+
+
+def _judge_end(verdict: Verdict, recipient: str, accepted: list[Arrival], sure: list[Arrival], end: End | None) -> None:
     say = verdict.findings.append
-    accepted = [arrival for arrival in came if arrival.accepted]
-    if fate is Fate.NEVER:
-        if came:
-            say(f"{recipient}: delivered, though the client was never told so nor sent it to the end")
-        if end is not None:
-            say(f"{recipient}: {end.value}, though the client was never told so nor sent it to the end")
-        return
-    if fate is Fate.KEPT and end is None:
-        say(f"{recipient}: acknowledged, and the engine knows nothing of it: lost")
+    if any(arrival is not accepted[-1] for arrival in sure):
+        say(f"{recipient}: sent once more, though the reply at {sure[0].answered:.3f} was read and no crash came")
     if end is End.DELIVERED:
         verdict.delivered += 1
         if not accepted:
             say(f"{recipient}: said to be delivered, and the far end never accepted it")
     elif end is End.FAILED:
         verdict.failed += 1
-        if any(arrival.answered is not None for arrival in accepted):
+        if sure:
             say(f"{recipient}: said to have failed, but the far end accepted it and said so")
     elif end is End.QUEUED:
         verdict.queued += 1
-    elif came:
+    elif accepted:
         say(f"{recipient}: delivered, and the engine knows nothing of it")
+
+
+def _judge_content(verdict: Verdict, submission: Submission, recipient: str, came: list[Arrival]) -> None:
+    say = verdict.findings.append
+    letter = submission.letter
     for arrival in came:
-        if not arrival.content.endswith(submission.letter.content):
+        if not arrival.content.endswith(letter.content):
             say(f"{recipient}: arrived changed")
-        elif not _only_trace(arrival.content[: -len(submission.letter.content)]):
+        elif not _only_trace(arrival.content[: -len(letter.content)]):
             say(f"{recipient}: something else than trace fields was put in front")
-        if arrival.sender != submission.letter.sender:
-            say(f"{recipient}: arrived from <{arrival.sender}>, was sent by <{submission.letter.sender}>")
+        if arrival.sender != letter.sender:
+            say(f"{recipient}: arrived from <{arrival.sender}>, was sent by <{letter.sender}>")
 
 
 def _only_trace(head: bytes) -> bool:
@@ -113,18 +130,6 @@ def _only_trace(head: bytes) -> bool:
     if lines.pop() != b"":
         return False
     return all(line.startswith((b"Received: ", b"\t", b" ", b"Return-Path: ")) for line in lines)
-
-
-def _copies(verdict: Verdict, recipient: str, came: list[Arrival], crashes: list[float], window: float) -> int:
-    accepted = [arrival for arrival in came if arrival.accepted]
-    for arrival in accepted[:-1]:
-        answered = arrival.answered
-        if answered is not None and not any(answered <= crash <= answered + window for crash in crashes):
-            verdict.findings.append(
-                f"{recipient}: sent once more, though the reply at {answered:.3f} was read and no crash came"
-            )
-            break
-    return max(0, len(accepted) - 1)
 
 
 def _judge_bounces(

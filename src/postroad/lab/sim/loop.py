@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
+_TURN = 1e-6  # seconds an iteration takes: without them, code that rounds a deadline down would wait for it for ever
 START = 1000.0  # not 0: code that takes a time of 0 for "never" must not pass by luck
 _EXECUTOR_LATENCY = (0.00005, 0.005)
 
@@ -76,6 +77,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def turn(self, timeout: float | None) -> None:
         """One iteration begins. timeout: 0 when something is ready, None when there is no timer either."""
         self._turns_left -= 1
+        self._now += _TURN
         if self._turns_left < 0:
             raise RunAway(f"too many loop iterations by {self._now:.3f}: is something spinning?")
         if timeout == 0:
