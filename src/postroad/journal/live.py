@@ -70,9 +70,9 @@ class LiveTable:
                 self.review(number)
 
     def review(self, segment: int) -> None:
-        """Doom the segment if nothing needs it any more."""
-        entry = self.segments[segment]
-        if entry.empty and entry.origins.isdisjoint(self.segments) and segment not in self.doomed:
+        """Doom the segment if nothing needs it any more. It may be gone already: mail goes out during recovery."""
+        entry = self.segments.get(segment)
+        if entry is not None and entry.empty and entry.origins.isdisjoint(self.segments) and segment not in self.doomed:
             self.doomed.append(segment)
 
     @property

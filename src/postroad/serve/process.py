@@ -83,7 +83,14 @@ async def serve(generation: Generation) -> None:
 
 
 async def _tell_recovery(engine: Engine) -> None:
-    log.info("recovered", messages=await engine.recovered(), damage=len(engine.journal.damage))
+    try:
+        messages = await engine.recovered()
+    except Exception as error:
+        # Mail goes on, but nothing is compacted or dropped any more, and what was not loaded waits for the next start.
+        text = f"the journal of the last run could not be loaded whole: {error!r}"
+        log.error("alarm", alarm="recovery_failed", text=text)
+        return
+    log.info("recovered", messages=messages, damage=len(engine.journal.damage))
 
 
 def _configure_log() -> None:
