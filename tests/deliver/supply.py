@@ -92,16 +92,21 @@ class Shelf:
 
     def settle(self, each: Message, outcome: Outcome) -> None:
         self.in_flight.remove(each.id)  # KeyError: settled twice, or never taken
+        assert each.body is not None or not outcome.counts, "what is told of a message is in its envelope"
         self.outcomes.setdefault(each.id, []).append(outcome)
         if not outcome.counts:
             self.queues[each.binding, each.domain].appendleft(each)
         self._changed.set()
 
+    async def changed(self) -> None:
+        """Wait until a message is settled or found unreadable."""
+        self._changed.clear()
+        await self._changed.wait()
+
     async def until(self, count: int) -> None:
         """Wait until so many messages are settled or found unreadable."""
         while len(self.outcomes) + len(self.unreadable) < count:
-            self._changed.clear()
-            await self._changed.wait()
+            await self.changed()
 
     def outcome(self, number: int = 1) -> Outcome:
         (outcome,) = self.outcomes[number]

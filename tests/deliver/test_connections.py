@@ -237,15 +237,47 @@ async def test_a_connection_lost_during_the_loading_costs_no_attempt() -> None:
     assert peer.connections == 2
 
 
-async def test_a_load_that_breaks_is_an_attempt() -> None:
+async def test_a_load_that_breaks_is_tried_again() -> None:
     shelf = Shelf([message(loaded=False)])  # no body anywhere: KeyError
     told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        told.append(context)
+        shelf.bodies = {1: Body(b"\r\n")}
+
+    asyncio.get_running_loop().set_exception_handler(tell)
     async with peers(Peer()) as port, scene(port, shelf=shelf) as at:
-        await at.run(1)
-        outcome = shelf.outcome()
-        assert (outcome.verdict, outcome.internal, outcome.reply.text[:5]) == (T, True, "4.3.0")
+        at.wake()
+        while len(shelf.outcomes.get(1, [])) < 2:
+            await shelf.changed()
+    assert [(outcome.verdict, outcome.counts) for outcome in shelf.outcomes[1]] == [(T, False), (D, True)]
     assert [type(each["exception"]) for each in told] == [KeyError]
+
+
+async def test_when_there_is_no_way_bodies_are_loaded_for_what_is_told() -> None:
+    shelf = Shelf(message(number, loaded=number % 2 == 0) for number in range(10))
+    shelf.bodies = {number: Body(b"\r\n") for number in range(10)}
+    shelf.bodies[3] = None
+    async with scene(1, shelf=shelf, names=Names()) as at:
+        await at.run(10)
+    assert set(verdicts(shelf).values()) == {F} and shelf.unreadable == [3]
+
+
+@pytest.mark.parametrize("timeout", [0, 20])
+async def test_a_stop_while_there_is_no_way(timeout: float) -> None:
+    shelf = Shelf(message(number, loaded=False) for number in range(10))
+    shelf.gate = asyncio.Event()
+    shelf.bodies = {number: Body(b"\r\n") for number in range(10)}
+    async with scene(1, shelf=shelf, names=Names()) as at:
+        at.wake()
+        await shelf.asked.wait()
+        stopping = asyncio.ensure_future(at.deliverer.stop(timeout))
+        await asyncio.sleep(0)
+        if timeout:
+            shelf.gate.set()
+        await stopping
+        assert shelf.outcome(0).counts == (timeout > 0)
+        assert shelf.waiting("default", DOMAIN) == (9 if timeout else 10)
 
 
 async def test_the_duty_to_notify_goes_to_a_host_that_offers_dsn() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from random import Random
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,3 +91,11 @@ def test_every_message_is_settled_once(seed: int, temper: float, pipelining: boo
 @pytest.mark.parametrize("seed", range(5))
 def test_a_good_peer_gets_everything(seed: int) -> None:
     asyncio.run(deliver(seed, 0.0, True, 4, COUNT))
+
+
+@pytest.mark.parametrize("temper", [0.0, 0.3])
+def test_the_same_on_uvloop(temper: float) -> None:
+    """The loop that servers run on."""
+    for seed in range(10):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(deliver(seed, temper, True, 4, COUNT))

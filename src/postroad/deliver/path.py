@@ -21,7 +21,8 @@ from postroad.shaping import Binding
 
 # Wait before trying again what should not spin.
 _PAUSE = 1.0
-_SHUTDOWN = Result(Verdict.DEFERRED, Reply(421, "4.3.2 delivery is shutting down"), Stage.IDLE, internal=True)
+# How a message is given back that nothing was done for.
+_UNTOUCHED = Result(Verdict.DEFERRED, Reply(421, "4.3.2 no attempt was made"), Stage.IDLE, internal=True)
 
 
 class Pool(Protocol):
@@ -66,6 +67,7 @@ class Path:
         self._offered = False
         self._woken = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._resting = False  # until the alarm
         self._stopping = False
         self._aborting = False
 
@@ -96,11 +98,12 @@ class Path:
 
     def _on_alarm(self) -> None:
         self._alarm = None
+        self._resting = False
         self.wake()
 
     def _pump(self) -> None:
         self._woken = False
-        if not self._stopping:
+        if not self._stopping and not self._resting:
             for _ in range(min(self._waiting(), len(self._idle))):
                 connection = self._idle.pop()
                 self._pool.busy(connection)
@@ -262,7 +265,7 @@ class Path:
             return None
         if self._carried and (message := self._carried.give(connection)) is not None:
             return message
-        if self._sweep is None:
+        if self._sweep is None and not self._resting:
             wait = self._limits.message(self.binding.name, self.domain)
             if wait:
                 self._wake_after(wait)
@@ -281,22 +284,22 @@ class Path:
 
     def _on_loaded(self, connection: Connection, message: Message, task: asyncio.Task[bool]) -> None:
         self._loads.pop(task, None)
-        if task.cancelled():
-            connection.unreadable()
+        if task.cancelled() or task.exception() or not task.result():
             self._carried.settled(connection)
-            self._supply.settle(message, _outcome(_SHUTDOWN, counts=False))
+        if task.cancelled():
+            self._supply.settle(message, _outcome(_UNTOUCHED, counts=False))
+            connection.unreadable()
         elif (error := task.exception()) is not None:
             self._loop.call_exception_handler({"message": "loading a message failed", "exception": error, "task": task})
+            # What is told of a message is in its envelope, so without one there is nothing to tell. Give it back, and
+            # ask for nothing for a while: the next load may break as well.
+            self._resting = True
+            self._wake_after(_PAUSE)
+            self._supply.settle(message, _outcome(_UNTOUCHED, counts=False))
             connection.unreadable()
-            self._carried.settled(connection)
-            reply = Reply(451, f"4.3.0 the message could not be loaded: {type(error).__name__}")
-            result = Result(Verdict.DEFERRED, reply, Stage.IDLE, internal=True)
-            self._count(result.verdict)
-            self._supply.settle(message, _outcome(result))
         elif task.result():
             connection.loaded(message)
         else:
-            self._carried.settled(connection)
             connection.unreadable()
         self._pool.quiet(self)
 
@@ -309,7 +312,7 @@ class Path:
         if self._stopping and result.internal:
             unbegun = result.again is Again.HAND_OVER
             if unbegun or (self._aborting and result.stage is not Stage.CONFIRMATION):
-                self._supply.settle(message, _outcome(_SHUTDOWN, target.host, target.address, counts=False))
+                self._supply.settle(message, _outcome(_UNTOUCHED, target.host, target.address, counts=False))
                 return
         self._count(verdict)
         dsn = connection.machine.offered.dsn and verdict is Verdict.DELIVERED
@@ -368,6 +371,7 @@ class Path:
                 self.binding.name,
                 self.domain,
                 outcome,
+                handed_back=_outcome(_UNTOUCHED, counts=False),
                 counted=partial(self._count, outcome.verdict),
                 done=self._on_swept,
             )
@@ -377,8 +381,7 @@ class Path:
         self._sweep = None
         if self._waiting():
             self._wake_after(_PAUSE)  # came meanwhile, or the queue holds them back
-        else:
-            self._pool.quiet(self)
+        self._pool.quiet(self)
 
     def _settle_carried(self, carried: Carried) -> None:
         self._count(carried.result.verdict)
@@ -398,12 +401,11 @@ class Path:
             self._alarm = None
         if self._sweep is not None:
             self._sweep.stop()
-            self._sweep = None
         self._route.stop()
         for task in self.dialing:
             task.cancel()
         for carried in self._carried.clear():
-            self._supply.settle(carried.message, _outcome(_SHUTDOWN, counts=False))
+            self._supply.settle(carried.message, _outcome(_UNTOUCHED, counts=False))
         for connection in list(self.connections):
             connection.quit()
         self.wake()
@@ -411,6 +413,8 @@ class Path:
     def abort(self) -> None:
         """Time is up: drop what is still open."""
         self._aborting = True
+        if self._sweep is not None:
+            self._sweep.abort()
         for task in self._loads:
             task.cancel()
         for connection in list(self.connections):
