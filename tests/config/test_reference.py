@@ -6,6 +6,7 @@ import pytest
 
 from postroad.cli.reference import PAGES, main, stale, write
 from postroad.config import Config, options
+from postroad.config.schema import Section
 from postroad.events import EVENTS, FIELDS
 from postroad.inject.tables import State
 
@@ -28,14 +29,16 @@ def test_a_stale_page_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_pages_are_whole(tmp_path: Path) -> None:
     write(tmp_path)
     pages = {name: (tmp_path / name).read_text() for name in PAGES}
-    for section in options(Config).values():
-        assert f"[{section.name}]" in pages["configuration.md"]
-        assert section.section is not None
-        assert all(
-            f"| `{name}` |" in pages["configuration.md"]
-            for name in options(section.section)
-            if name not in ("peers", "keys")
-        )
+
+    def check(section: type[Section], header: str) -> None:
+        assert not header or f"[{header}]" in pages["configuration.md"]
+        for option in options(section).values():
+            if option.section is None:
+                assert f"| `{option.name}` |" in pages["configuration.md"]
+            else:
+                check(option.section, f"{header}.{option.name}" if header else option.name)
+
+    check(Config, "")
     assert all(f"\n## {name}\n" in pages["events.md"] for name in EVENTS)
     assert all(f"| `{name}`" in pages["events.md"] for name in FIELDS)
     assert all(f"| {state.name} |" in pages["smtp-states.md"] for state in State)

@@ -18,23 +18,41 @@ NOTE = "<!-- Drawn from {source} by `make docs`. Change it there. -->\n"
 
 def configuration() -> str:
     """Every option, a table a section."""
-    from postroad.config.options import Form, description, options
-    from postroad.config.schema import Config, Section
+    from postroad.config.options import Form, description, options, scoped
+    from postroad.config.schema import Config, ScopeOptions, Section
 
     def section(cls: type[Section], header: str, many: bool) -> Iterator[str]:
         yield f"\n## {f'[[{header}]]' if many else f'[{header}]'}\n\n{description(cls)}\n"
-        plain = [option for option in options(cls).values() if option.section is None]
+        plain = [o for o in options(cls).values() if o.section is None and o.name not in scoped(cls)]
         rows = ((f"`{o.name}`", _type_of(o), _default_of(o), o.description) for o in plain)
         yield _table(("option", "type", "default", "meaning"), rows)
+        if scoped(cls):
+            yield "\nAnd any option of all [scopes](#scopes).\n"
         for option in options(cls).values():
             if option.section is not None:
                 yield from section(option.section, f"{header}.{option.name}", option.form is Form.TABLES)
 
     text = [NOTE.format(source="src/postroad/config/schema.py"), _CONFIGURATION_HEAD]
-    for option in options(Config).values():
-        assert option.section is not None
-        text += section(option.section, option.name, option.form is Form.TABLES)
+    top = options(Config).values()
+    rows = ((f"`{o.name}`", _type_of(o), _default_of(o), o.description) for o in top if o.section is None)
+    text += ["\n## Before the first section\n", _table(("option", "type", "default", "meaning"), rows)]
+    for option in top:
+        if option.section is not None:
+            text += section(option.section, option.name, option.form is Form.TABLES)
+    text += [_SCOPES_HEAD, ", ".join(f"`{name}`" for name in options(ScopeOptions)), ".\n"]
     return "".join(text)
+
+
+_SCOPES_HEAD = """
+## Scopes
+
+Bindings, groups, domains and providers may set the options listed below in their own way. The most specific one that
+sets an option counts: group, binding and domain (`[[group.members.domain]]`); binding and domain
+(`[[binding.domain]]`); group and domain (`[[group.domain]]`); `[[binding]]`; `[[group]]`; `[[domain]]`, by name before by pattern;
+`[[provider]]`; `[delivery]` and `[queue]`, where their meanings and defaults stand. A plain option is a value for each
+path; a rate is one bucket, shared by all mail for which no narrower scope sets one.
+
+"""
 
 
 _CONFIGURATION_HEAD = """\
@@ -68,7 +86,7 @@ def _default_of(option: Any) -> str:
     if option.default is REQUIRED:
         return "must be set"
     if option.default is None:
-        return "as the listener"
+        return str(option.elsewhere)
     return f"`{value_text(option, option.default)}`"
 
 

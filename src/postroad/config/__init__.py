@@ -7,7 +7,7 @@ from postroad.config.load import load, parse
 from postroad.config.options import Form, Option, options
 from postroad.config.rules import split_address
 from postroad.config.schema import Config
-from postroad.config.values import duration_text, parse_duration, parse_size, size_text
+from postroad.config.values import duration_text, parse_duration, parse_rate, parse_size, rate_text, size_text
 
 __all__ = [
     "Change",
@@ -30,7 +30,9 @@ __all__ = [
     "options",
     "parse",
     "parse_duration",
+    "parse_rate",
     "parse_size",
+    "rate_text",
     "size_text",
     "split_address",
 ]

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from postroad.config.options import REQUIRED, Form, Option, description, options, toml_text, value_text
+from postroad.config.options import REQUIRED, Form, Option, description, options, scoped, toml_text, value_text
 from postroad.config.schema import Config, Section
 
 _WIDTH = 100
@@ -29,8 +29,12 @@ def example(start: Start | None = None) -> str:
     """The text of the file. Without `start` everything is a comment, and reading it gives the defaults exactly."""
     lines = [_HEAD]
     for option in options(Config).values():
-        assert option.section is not None
-        lines += _section(option.section, option.name, option.form is Form.TABLES, start)
+        if option.section is None:
+            lines += [*_comment(option.description), *_line(option, None), ""]
+        elif option.name in _SCOPES:
+            lines += _scope(option.section, f"[[{option.name}]]")
+        else:
+            lines += _section(option.section, option.name, option.form is Form.TABLES, start)
     return "\n".join(lines)
 
 
@@ -51,6 +55,21 @@ def _section(section: type[Section], header: str, many: bool, start: Start | Non
     for option in inner:
         assert option.section is not None
         yield from _section(option.section, f"{header}.{option.name}", option.form is Form.TABLES, start)
+
+
+# Written as prose: as options with defaults these sections would be a thousand lines that few need.
+_SCOPES = ("binding", "group", "domain", "provider")
+
+
+def _scope(section: type[Section], header: str) -> Iterator[str]:
+    yield from _comment(f"{header} {description(section)}")
+    for option in options(section).values():
+        if option.section is not None:
+            inner = ", ".join(name for name in options(option.section) if name not in scoped(option.section))
+            yield from _comment(f"  {header[:-2]}.{option.name}]]: {option.description} ({inner} ...)")
+        elif option.name not in scoped(section):
+            yield from _comment(f"  {option.name}: {option.description}")
+    yield ""
 
 
 def _chosen(header: str, start: Start | None) -> dict[str, object] | None:
@@ -81,6 +100,6 @@ def _line(option: Option, chosen: object) -> Iterator[str]:
     elif option.default is REQUIRED:
         yield f"#{option.name} = (must be set)"
     elif option.default is None:
-        yield f"#{option.name} = (as the listener)"
+        yield f"#{option.name} = ({option.elsewhere})"
     else:
         yield f"#{option.name} = {value_text(option, option.default)}"

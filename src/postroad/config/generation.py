@@ -25,10 +25,12 @@ class Problem(NamedTuple):
 
 
 class ConfigError(Exception):
-    """The file can't be used. problems: all that was found, in the order of the file."""
+    """The file can't be used. problems: all that was found, file by file, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: (problem.line, problem.column))
+        found = list(problems)
+        files = {file: number for number, file in enumerate(dict.fromkeys(problem.file for problem in found))}
+        self.problems = sorted(found, key=lambda problem: (files[problem.file], problem.line, problem.column))
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -46,8 +48,8 @@ class Origin(NamedTuple):
 class Generation:
     """One accepted state of the configuration; a reload makes another. Nothing in it changes.
 
-    digest: SHA-256 of the file, hexadecimal. origins: by dotted name, only of options that the file sets; the others
-    have their defaults. warnings: what is allowed but doubtful.
+    digest: SHA-256 of the files, hexadecimal. origins: by dotted name, only of options that a file sets; the others
+    have their defaults. warnings: what is allowed but doubtful. files: all that were read, the main one first.
     """
 
     number: int
@@ -56,6 +58,7 @@ class Generation:
     config: Config
     origins: Mapping[str, Origin]
     warnings: tuple[Problem, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def data_dir(self) -> Path:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,52 +12,36 @@ from typing import Any, TypeVar
 
 from postroad.config.generation import ConfigError, Generation, Origin, Problem
 from postroad.config.locate import Path as Names
-from postroad.config.locate import Position, locate
 from postroad.config.options import REQUIRED, Form, Option, options, toml_text, value_text
 from postroad.config.rules import findings
 from postroad.config.schema import Config, Duration, Section, Size
-from postroad.config.values import parse_duration, parse_size
+from postroad.config.scoperules import scope_findings
+from postroad.config.sources import Place, read_document, read_text
+from postroad.config.values import parse_duration, parse_rate, parse_size
 
 S = TypeVar("S", bound=Section)
 
-_SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-
 
 def load(path: Path, number: int = 1) -> Generation:
-    """Read a file. Raises ConfigError, and FileNotFoundError when there is none."""
-    try:
-        octets = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 0, 0, "", f"can't be read: {error.strerror or error}")]) from None
-    try:
-        text = octets.decode("utf-8-sig")  # some editors begin a file with a byte order mark
-    except UnicodeDecodeError as error:
-        line = octets.count(b"\n", 0, error.start) + 1
-        column = error.start - octets.rfind(b"\n", 0, error.start)
-        raise ConfigError([Problem(str(path), line, column, "", "is not UTF-8 text")]) from None
-    return parse(text, str(path), number)
+    """Read a file and what it includes. Raises ConfigError, and FileNotFoundError when there is none."""
+    return parse(read_text(path), str(path), number)
 
 
 def parse(text: str, file: str = "postroad.toml", number: int = 1) -> Generation:
     """Read the text of a file. file: its path, for messages and for relative paths in it. Raises ConfigError."""
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python reads
-        raise ConfigError([_syntax_problem(text, file, error)]) from None
-    reader = _Reader(file, locate(text))
-    config = reader.section(Config, data, ())
+    document = read_document(text, file)
+    reader = _Reader(file, document.places)
+    config = reader.section(Config, document.data, ())
     if reader.problems or config is None:
         raise ConfigError(reader.problems)
     warnings: list[Problem] = []
-    for finding in findings(config):
+    for finding in (*findings(config), *scope_findings(config)):
         problem = reader.problem(finding.path, finding.text)
         (reader.problems if finding.fatal else warnings).append(problem)
     if reader.problems:
         raise ConfigError(reader.problems)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return Generation(number, Path(file), digest, config, MappingProxyType(reader.origins), tuple(warnings))
+    origins = MappingProxyType(reader.origins)
+    return Generation(number, Path(file), document.digest, config, origins, tuple(warnings), document.files)
 
 
 def dotted(path: Names) -> str:
@@ -76,35 +58,20 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _syntax_problem(text: str, file: str, error: Exception) -> Problem:
-    if isinstance(error, RecursionError):
-        return Problem(file, 0, 0, "", "is nested too deeply")
-    message = str(error)
-    place = _SYNTAX_PLACE.search(message)
-    if place is None:
-        return Problem(file, 0, 0, "", message)
-    if place[1] is None:
-        line = text.count("\n") + 1
-        return Problem(
-            file, line, len(text) - text.rfind("\n"), "", message[: place.start()] + " at the end of the file"
-        )
-    return Problem(file, int(place[1]), int(place[2]), "", message[: place.start()])
-
-
 class _Reader:
     """Walks the decoded file beside the schema and collects problems instead of stopping at the first."""
 
-    def __init__(self, file: str, positions: dict[Names, Position]) -> None:
+    def __init__(self, file: str, places: dict[Names, Place]) -> None:
         self._file = file
-        self._positions = positions
+        self._places = places
         self.problems: list[Problem] = []
         self.origins: dict[str, Origin] = {}
 
     def problem(self, path: Names, text: str) -> Problem:
         """A problem at the nearest enclosing place that the file names."""
         for length in range(len(path), 0, -1):
-            if (position := self._positions.get(path[:length])) is not None:
-                return Problem(self._file, *position, dotted(path), text)
+            if (place := self._places.get(path[:length])) is not None:
+                return Problem(*place, dotted(path), text)
         return Problem(self._file, 0, 0, dotted(path), text)
 
     def section(self, cls: type[S], data: object, path: Names) -> S | None:
@@ -131,8 +98,8 @@ class _Reader:
             if option.form is Form.TABLE:
                 return self.section(option.section, data, path)
             return self._tables(option.section, data, path)
-        position = self._positions.get(path)
-        self.origins[dotted(path)] = Origin(self._file, position.line if position else 0)
+        place = self._places.get(path)
+        self.origins[dotted(path)] = Origin(place.file, place.line) if place else Origin(self._file, 0)
         try:
             value = _read(option, data)
             _bounded(option, value)
@@ -194,6 +161,8 @@ def _read(option: Option, data: object) -> object:
             return Size(data)
         case Form.SIZE, str():
             return parse_size(data)
+        case Form.RATE, str():
+            return parse_rate(data)
         case Form.TEXTS, list() if all(isinstance(item, str) for item in data):
             return data
         case _:

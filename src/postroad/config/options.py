@@ -11,8 +11,18 @@ from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, 
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
-from postroad.config.schema import Duration, ListenerOptions, PeerOptions, Section, Size
-from postroad.config.values import duration_text, size_text
+from postroad.config.schema import (
+    DeliveryOptions,
+    Duration,
+    ListenerOptions,
+    PeerOptions,
+    QueueOptions,
+    Rate,
+    ScopeOptions,
+    Section,
+    Size,
+)
+from postroad.config.values import duration_text, rate_text, size_text
 
 
 class Form(Enum):
@@ -24,6 +34,7 @@ class Form(Enum):
     NUMBER = "a number"
     DURATION = "a time"
     SIZE = "a size"
+    RATE = "a rate"
     TEXTS = "a list of texts"
     TABLE = "a table"
     TABLES = "a list of tables"
@@ -37,7 +48,8 @@ UNITS = {Form.DURATION: "seconds", Form.SIZE: "bytes"}
 class Option(NamedTuple):
     """One name of a section. default: the value when the file has none; REQUIRED when it must have one.
 
-    optional: None is its default and means "as elsewhere". section: the struct of a table or of a list's tables.
+    optional: None is its default and means "as elsewhere", which `elsewhere` says in words. section: the struct of a
+    table or of a list's tables.
     """
 
     name: str
@@ -50,6 +62,7 @@ class Option(NamedTuple):
     least: float | None = None
     most: float | None = None
     pattern: str | None = None
+    elsewhere: str = ""
 
     @property
     def unit(self) -> str:
@@ -61,15 +74,20 @@ REQUIRED = NODEFAULT
 
 @cache
 def options(section: type[Section]) -> dict[str, Option]:
-    """The options of a section by name, in the order they are declared."""
+    """The options of a section by name, in the order they are declared; those of all scopes come last."""
     hints = get_type_hints(section, include_extras=True)
     table = {}
-    for declared in fields(section):
+    for declared in sorted(fields(section), key=lambda one: one.name in scoped(section)):
         default = declared.default
         if declared.default_factory is not NODEFAULT:
             default = declared.default_factory()
         table[declared.name] = _option(section, declared.name, hints[declared.name], default)
     return table
+
+
+def scoped(section: type[Section]) -> tuple[str, ...]:
+    """The names in a section that every scope (binding, group, domain, provider) has."""
+    return ScopeOptions.__struct_fields__ if issubclass(section, ScopeOptions) else ()
 
 
 def description(section: type[Section]) -> str:
@@ -86,19 +104,34 @@ def _option(section: type[Section], name: str, hint: object, default: object) ->
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
         optional = True
     form, inner, choices = _form(section, name, hint)
-    return Option(
-        *(name, form, meta.description or _borrowed(section, name), default, optional, inner, choices),
+    made = Option(
+        *(name, form, meta.description or "", default, optional, inner, choices),
         least=meta.ge if meta.ge is not None else (0 if form in UNITS else None),
         most=meta.le if meta.le is not None else _MOST.get(form),
         pattern=meta.pattern,
     )
+    return _borrowing(section, made) if optional else made
 
 
-def _borrowed(section: type[Section], name: str) -> str:
-    """What overrides an option of the listener is described by it."""
-    if section is PeerOptions and name in ListenerOptions.__struct_fields__:
-        return options(ListenerOptions)[name].description
-    return ""
+# What overrides an option elsewhere has its description and its bounds.
+_LENDERS: dict[type[Section], tuple[type[Section], ...]] = {
+    PeerOptions: (ListenerOptions,),
+    ScopeOptions: (DeliveryOptions, QueueOptions),
+}
+
+
+def _borrowing(section: type[Section], option: Option) -> Option:
+    for kind, lenders in _LENDERS.items():
+        for lender in lenders if issubclass(section, kind) else ():
+            if option.name in lender.__struct_fields__:
+                lent = options(lender)[option.name]
+                return option._replace(
+                    description=option.description or lent.description,
+                    least=lent.least,
+                    most=lent.most,
+                    elsewhere="as the listener" if lender is ListenerOptions else "as in wider scopes",
+                )
+    return option._replace(elsewhere="as the listener")
 
 
 _FORMS: dict[object, Form] = {
@@ -108,6 +141,7 @@ _FORMS: dict[object, Form] = {
     float: Form.NUMBER,
     Duration: Form.DURATION,
     Size: Form.SIZE,
+    Rate: Form.RATE,
     list[str]: Form.TEXTS,
 }
 
@@ -133,6 +167,8 @@ def value_text(option: Option, value: object) -> str:
             return f'"{duration_text(value)}"'
         case Form.SIZE if isinstance(value, int):
             return f'"{size_text(value)}"'
+        case Form.RATE if isinstance(value, Rate):
+            return f'"{rate_text(value)}"'
         case _:
             return toml_text(value)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from postroad.config.schema import Config, ListenerOptions, PeerOptions
+from postroad.config.schema import Config, ListenerOptions, PeerOptions, Section
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Path = tuple[str | int, ...]
@@ -45,7 +45,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _listener(listener, ("listener", index))
     yield from _http(config)
     yield from _queue(config)
-    yield from _delivery(config)
+    yield from values(config.delivery, ("delivery",))
     yield from _dns(config)
 
 
@@ -160,32 +160,36 @@ def _http(config: Config) -> Iterator[Finding]:
 
 def _queue(config: Config) -> Iterator[Finding]:
     queue = config.queue
-    for name in ("retry_interval", "max_retry_interval", "message_expiration"):
-        if not getattr(queue, name) > 0:
-            yield Finding(("queue", name), "must be more than 0")
+    yield from values(queue, ("queue",))
     if queue.retry_interval > queue.max_retry_interval:
         yield Finding(("queue", "retry_interval"), "is longer than max_retry_interval")
     if queue.retry_interval > queue.message_expiration:
         yield Finding(("queue", "retry_interval"), "is longer than message_expiration: nothing is tried twice", False)
 
 
-def _delivery(config: Config) -> Iterator[Finding]:
-    delivery = config.delivery
+def values(section: Section, path: Path) -> Iterator[Finding]:
+    """What [delivery], [queue] and all scopes may hold, wherever it stands. None: not set."""
+    for name in ("retry_interval", "max_retry_interval", "message_expiration"):
+        value = getattr(section, name, None)
+        if value is not None and not value > 0:
+            yield Finding((*path, name), "must be more than 0")
     for name, version in (("source_address", 4), ("source_address6", 6)):
-        text = getattr(delivery, name)
+        text = getattr(section, name, None)
         if text and not _is_address(text, version):
-            yield Finding(("delivery", name), f"is not an IPv{version} address")
-    if delivery.ehlo_hostname and not _HOSTNAME.match(delivery.ehlo_hostname):
-        yield Finding(("delivery", "ehlo_hostname"), "is not a host name")
-    if delivery.gateway:
+            yield Finding((*path, name), f"is not an IPv{version} address")
+    hello = getattr(section, "ehlo_hostname", None)
+    if hello and not _HOSTNAME.match(hello):
+        yield Finding((*path, "ehlo_hostname"), "is not a host name")
+    gateway = getattr(section, "gateway", None)
+    if gateway:
         try:
-            _, port = split_address(delivery.gateway)
+            _, port = split_address(gateway)
         except ValueError as error:
-            yield Finding(("delivery", "gateway"), str(error))
+            yield Finding((*path, "gateway"), str(error))
         else:
             if port == 0:
-                yield Finding(("delivery", "gateway"), "port 0 can't be connected to")
-    yield from _networks(delivery.prohibited_hosts, ("delivery", "prohibited_hosts"))
+                yield Finding((*path, "gateway"), "port 0 can't be connected to")
+    yield from _networks(getattr(section, "prohibited_hosts", None) or (), (*path, "prohibited_hosts"))
 
 
 def _is_address(text: str, version: int) -> bool:

@@ -19,6 +19,15 @@ class Size(int):
     """Bytes. In a file: a whole number, or text such as "64KB", "20MB", "2GB" (powers of 1024)."""
 
 
+class Rate(tuple[tuple[int, float], ...]):
+    """(how many, in so many seconds), all of which hold at once, the shortest window first; () is no limit.
+
+    In a file: text such as "100/s" or "100/s, 20000/h, 300000/d".
+    """
+
+    __slots__ = ()
+
+
 NOT_PUBLIC = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
     *("192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"),
@@ -26,6 +35,7 @@ NOT_PUBLIC = (
 )
 
 Durability = Literal["power", "process", "memory"]
+Growth = Literal["normal", "high"]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +86,10 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
         bool,
         Meta(description="May every client of this listener send anywhere? An open relay is abused in an hour."),
     ] = False
+    group: Annotated[
+        str, Meta(description='Group that gives mail of this listener its binding; "": see delivery.default_binding.')
+    ] = ""
+    binding: Annotated[str, Meta(description="Binding of all mail of this listener, instead of a group.")] = ""
     relay_domains: Annotated[
         list[str], Meta(description='Domains anybody may send to ("example.com", ".example.com" with its subdomains).')
     ] = field(default_factory=list)
@@ -190,16 +204,51 @@ class QueueOptions(Section, frozen=True, kw_only=True):
 
 # Behaviour: momentum.md 4.2, 4.3.
 class DeliveryOptions(Section, frozen=True, kw_only=True):
-    """How we talk to the receivers' hosts."""
+    """How we talk to the receivers' hosts. Bindings, groups, domains and providers may set most of it for their mail."""
 
     source_address: Annotated[
-        str, Meta(description='Local IPv4 address of the default binding; "": the system chooses.')
+        str, Meta(description='Local IPv4 address of bindings that have none; "": the system chooses.')
     ] = ""
     source_address6: Annotated[str, Meta(description="The same for IPv6.")] = ""
     ehlo_hostname: Annotated[str, Meta(description='Name in our EHLO; "": server.hostname.')] = ""
+    default_binding: Annotated[
+        Literal["normal", "none", "suspended"],
+        Meta(description="Mail that nothing gives a binding: is sent by `default`; gets 451 instead; is held."),
+    ] = "normal"
+    suspend_delivery: Annotated[bool, Meta(description="Keep the mail queued and send none; it still expires.")] = False
     port: Annotated[int, Meta(ge=1, le=65535, description="Port of the receivers' hosts.")] = 25
     max_connections: Annotated[int, Meta(ge=1, description="Connections of one binding to one routing domain.")] = 32
+    host_max_connections: Annotated[
+        int, Meta(ge=0, description="Connections to one address of a receiver, over all bindings; 0: no limit.")
+    ] = 0
+    binding_max_connections: Annotated[
+        int, Meta(ge=0, description="Connections of one binding, over all domains; 0: no limit.")
+    ] = 0
+    domain_max_connections: Annotated[
+        int, Meta(ge=0, description="Connections to one domain, over all bindings; 0: no limit.")
+    ] = 0
+    provider_max_connections: Annotated[
+        int, Meta(ge=0, description="Connections to all domains of one provider, over all bindings; 0: no limit.")
+    ] = 0
     server_max_connections: Annotated[int, Meta(ge=1, description="Outgoing connections in all.")] = 20_000
+    server_reserved_connections: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The last of them, kept for paths that have none; never more than a tenth of them.",
+        ),
+    ] = 200
+    connection_growth: Annotated[
+        Growth, Meta(description="How soon a filling queue gets more connections, up to max_connections.")
+    ] = "normal"
+    message_rate: Annotated[
+        Rate, Meta(description="Messages sent by everything together for which no narrower scope sets a rate.")
+    ] = Rate()
+    connection_rate: Annotated[Rate, Meta(description="The same for connections opened.")] = Rate()
+    path_message_rate: Annotated[
+        Rate, Meta(description="Messages sent by one binding to one domain (or provider, with rollup).")
+    ] = Rate()
+    path_connection_rate: Annotated[Rate, Meta(description="The same for connections opened.")] = Rate()
     max_deliveries_per_connection: Annotated[
         int, Meta(ge=0, description="Messages of one connection; then QUIT. 0: no limit.")
     ] = 0
@@ -258,13 +307,126 @@ class JournalOptions(Section, frozen=True, kw_only=True):
     )
 
 
+# What a scope does not set (None) is taken from the next wider one. Descriptions: those of [delivery] and [queue].
+class ScopeOptions(Section, frozen=True, kw_only=True):
+    """Options that bindings, groups, domains and providers may set for their mail."""
+
+    suspend_delivery: bool | None = None
+    ehlo_hostname: str | None = None
+    port: int | None = None
+    max_connections: int | None = None
+    host_max_connections: int | None = None
+    connection_growth: Growth | None = None
+    message_rate: Rate | None = None
+    connection_rate: Rate | None = None
+    path_message_rate: Rate | None = None
+    path_connection_rate: Rate | None = None
+    max_deliveries_per_connection: int | None = None
+    idle_timeout: Duration | None = None
+    connect_timeout: Duration | None = None
+    banner_timeout: Duration | None = None
+    ehlo_timeout: Duration | None = None
+    mail_timeout: Duration | None = None
+    rcpt_timeout: Duration | None = None
+    data_timeout: Duration | None = None
+    body_timeout: Duration | None = None
+    final_timeout: Duration | None = None
+    quit_timeout: Duration | None = None
+    host_failure_retry: Duration | None = None
+    prohibited_hosts: list[str] | None = None
+    use_ipv6: bool | None = None
+    gateway: str | None = None
+    retry_interval: Duration | None = None
+    max_retry_interval: Duration | None = None
+    retry_jitter: float | None = None
+    message_expiration: Duration | None = None
+
+
+_MATCH = Meta(
+    description='Routing domain: "example.com", or a pattern: "*.example.com", "/mx[0-9]+\\.example\\.(com|net)/".'
+)
+_NAME = Meta(description="Its name.", pattern=r"^[A-Za-z0-9_.\-]{1,64}\Z")
+
+
+class InnerDomain(ScopeOptions, frozen=True, kw_only=True):
+    """A domain inside a binding, a group or a member of one: options for mail that goes from the one to the other."""
+
+    match: Annotated[str, _MATCH]
+
+
+class BindingOptions(ScopeOptions, frozen=True, kw_only=True):
+    """A sending identity: usually an address and the EHLO name that belongs to it."""
+
+    name: Annotated[str, _NAME]
+    source_address: Annotated[str, Meta(description='Local IPv4 address; "" with source_address6: no IPv4.')] = ""
+    source_address6: Annotated[str, Meta(description='Local IPv6 address; "" with source_address: no IPv6.')] = ""
+    binding_max_connections: int | None = None
+    domain: Annotated[list[InnerDomain], Meta(description="Options by domain.")] = field(default_factory=list)
+
+
+class MemberOptions(Section, frozen=True, kw_only=True):
+    """A binding in a group. A binding is in one group at the most."""
+
+    binding: Annotated[str, Meta(description="Its name.")]
+    weight: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="Its share of the group's mail; 0: nothing new, to empty its queue.")
+    ] = 1
+    domain: Annotated[list[InnerDomain], Meta(description="Options by domain.")] = field(default_factory=list)
+
+
+class GroupOptions(ScopeOptions, frozen=True, kw_only=True):
+    """Bindings that share mail. A transmission names one by options.ip_pool, a listener by group."""
+
+    name: Annotated[str, _NAME]
+    members: Annotated[list[MemberOptions], Meta(description="The bindings in it.")] = field(default_factory=list)
+    sticky: Annotated[
+        Literal["none", "sender_domain", "recipient_domain"],
+        Meta(description="What keeps to one binding as long as that is fit; none: chosen by weight for each message."),
+    ] = "none"
+    binding_max_connections: int | None = None
+    domain: Annotated[list[InnerDomain], Meta(description="Options by domain.")] = field(default_factory=list)
+
+
+class DomainOptions(ScopeOptions, frozen=True, kw_only=True):
+    """A routing domain. A name counts before patterns, of these the first that matches."""
+
+    match: Annotated[str, _MATCH]
+    domain_max_connections: int | None = None
+
+
+class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
+    """A mailbox provider: all domains whose mail its hosts take. The first that fits counts."""
+
+    name: Annotated[str, _NAME]
+    mx_suffixes: Annotated[list[str], Meta(description="Every MX of a domain is one of these names, or below one.")] = (
+        field(default_factory=list)
+    )
+    domains: Annotated[list[str], Meta(description="Domains (or patterns) that belong to it whatever their MX.")] = (
+        field(default_factory=list)
+    )
+    rollup: Annotated[
+        bool,
+        Meta(description="Count max_connections and path rates for all its domains together, a binding at a time."),
+    ] = False
+    domain_max_connections: int | None = None
+    provider_max_connections: int | None = None
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
+    include: Annotated[
+        list[str],
+        Meta(description="More files (patterns as in a shell), relative to this one; their entries join ours."),
+    ] = field(default_factory=list)
     server: ServerOptions = field(default_factory=ServerOptions)
     listener: Annotated[list[ListenerOptions], Meta(description="SMTP listeners.")] = field(default_factory=list)
     http: HttpOptions = field(default_factory=HttpOptions)
     queue: QueueOptions = field(default_factory=QueueOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
+    binding: Annotated[list[BindingOptions], Meta(description="Sending identities.")] = field(default_factory=list)
+    group: Annotated[list[GroupOptions], Meta(description="Groups of bindings.")] = field(default_factory=list)
+    domain: Annotated[list[DomainOptions], Meta(description="Options by routing domain.")] = field(default_factory=list)
+    provider: Annotated[list[ProviderOptions], Meta(description="Mailbox providers.")] = field(default_factory=list)
     dns: DnsOptions = field(default_factory=DnsOptions)
     journal: JournalOptions = field(default_factory=JournalOptions)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from postroad.config.schema import Duration, Size
+from postroad.config.schema import Duration, Rate, Size
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB)", re.IGNORECASE | re.ASCII)
+_RATE = re.compile(r"(\d+)\s*/\s*(\d*)\s*(s|sec|m|min|h|d)", re.ASCII)
+_WINDOWS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_MOST_IN_A_WINDOW = 100_000_000
+_LONGEST_WINDOW = 31 * 86400
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _OCTETS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
@@ -30,6 +34,37 @@ def parse_size(text: str) -> Size:
     if octets.denominator != 1:
         raise ValueError("is not a whole number of bytes")
     return Size(octets)
+
+
+def parse_rate(text: str) -> Rate:
+    """ "100/s, 20000/h" -> Rate(((100, 1.0), (20000, 3600.0))); "" is no limit. Raises ValueError that says why not."""
+    windows: dict[float, int] = {}
+    for part in text.split(",") if text.strip() else ():
+        match = _RATE.fullmatch(part.strip())
+        if match is None or (match[2] and not int(match[2][:9])):
+            raise ValueError('must be a rate such as "100/s", "20/30s" or "100/s, 20000/h, 300000/d"')
+        count = int(match[1][:12])
+        seconds = float(int(match[2][:9] or 1) * _WINDOWS[match[3]])
+        if not 1 <= count <= _MOST_IN_A_WINDOW:
+            raise ValueError(f"must allow 1 to {_MOST_IN_A_WINDOW} in a window (suspend_delivery stops all)")
+        if seconds > _LONGEST_WINDOW:
+            raise ValueError("has a window longer than 31 days")
+        if seconds in windows:
+            raise ValueError(f"names a window twice: {part.strip()}")
+        windows[seconds] = count
+    return Rate((windows[seconds], seconds) for seconds in sorted(windows))
+
+
+def rate_text(rate: Rate) -> str:
+    return ", ".join(f"{count}/{_window_text(seconds)}" for count, seconds in rate)
+
+
+def _window_text(seconds: float) -> str:
+    for unit in ("d", "h", "m", "s"):
+        if seconds % _WINDOWS[unit] == 0:
+            number = round(seconds / _WINDOWS[unit])
+            return unit if number == 1 else f"{number}{unit}"
+    raise ValueError(f"no window of {seconds} s can be written")
 
 
 def duration_text(seconds: float) -> str:
