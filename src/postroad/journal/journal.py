@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +13,24 @@ from pathlib import Path
 from postroad.config.schema import Durability, JournalOptions
 from postroad.journal.catalog import Catalog, read_catalog, segment_name
 from postroad.journal.commit import (
-    Batch,
     Committer,
     EventDone,
     Injection,
     MailDone,
-    PendingEvent,
     PendingMail,
     ThreadCommitter,
 )
 from postroad.journal.compaction import compact_segment
+from postroad.journal.cycle import Cycle
 from postroad.journal.disk import Disk, File, Lock, OsDisk
-from postroad.journal.errors import JournalError, JournalFull
+from postroad.journal.errors import JournalError
 from postroad.journal.format import FILE_HEADER_SIZE, MAIL, MAX_RECORD, MovedMail, mail_size
 from postroad.journal.live import LiveSegment, LiveTable
 from postroad.journal.opening import begin_writing, kept_events, remove_spares
 from postroad.journal.reader import EventReader, MailReader
-from postroad.journal.records import TERMINAL, Event, HoseEvent, LiveMail, Mail, StoredMail, pack_place
+from postroad.journal.records import Event, HoseEvent, LiveMail, Mail, StoredMail, pack_place
 from postroad.journal.recovery import Recovery
-from postroad.journal.retention import EventSegment, Retention
+from postroad.journal.retention import Retention
 from postroad.journal.survey import Survey
 from postroad.journal.tail import Setting
 from postroad.net import Clock
@@ -39,7 +38,6 @@ from postroad.net import Clock
 LOCK_NAME = "lock"
 _TICK = 1.0  # seconds between looks at retention and a failing disk
 _FREE_TICKS = 10  # ticks between looks at the free room
-_MAX_LOOSE = 10_000  # events about no message that may wait for a failing disk
 
 
 @dataclass(frozen=True)
@@ -127,30 +125,15 @@ class Journal:
         self.state_of: Callable[[int], tuple[int, int] | None] | None = None
         self._directory = directory
         self._options = options
-        self._early = durability == "memory"
         self._clock = clock
         self._loop = loop
         self._disk = disk
         self._lock = lock
         self._closed = False
 
-        self._waiting_mail: list[PendingMail] = []
-        self._waiting_events: list[PendingEvent] = []
-        self._loose = 0  # waiting events about no message
-        self._unwritten: dict[int, Mail] = {}  # durability memory: acknowledged, not written yet
-        self._moving: dict[int, list[PendingEvent]] = {}  # messages that compaction copies; their events wait here
-        self._batch: Batch | None = None
-        self._begin_handle: TimerHandle | None = None
-        self._listeners: dict[object, Callable[[], None]] = {}
-        self._idle: list[asyncio.Future[None]] = []
-        self._probe = False
-        self._outdated: list[int] = []
         self._ticks = 0
-        self._held = 0
-        self._refusal: str | None = None
         self._lagging: set[str] = set()
         self._compaction: asyncio.Task[int] | None = None
-        self._commits = self._committed_mail = self._committed_events = 0
 
         catalog = read_catalog(disk, directory)
         self._salt = catalog.salt if catalog.salt is not None else rng.getrandbits(64)
@@ -171,212 +154,73 @@ class Journal:
             self._live.segments[segment.number] = LiveSegment(sealed=True, counted=False)
         self._retention = Retention(int(options.event_retention * 1000), options.event_retention_size)
         self._retention.segments = kept_events(catalog, survey, int(clock.wall() * 1000))
-        self._end = self._writer.end_cursor()
         self._mail_reader = MailReader(disk, directory, self._salt)
         self._event_reader = EventReader(directory, disk, self.end_cursor)
         self._committer: Committer = committer if committer is not None else ThreadCommitter(loop)
-        self._set_health(self._writer.refusal, len(self._writer.kept_back))
+        self._cycle = Cycle(
+            loop,
+            self._committer,
+            self._writer,
+            self._live,
+            self._retention,
+            wall=clock.wall,
+            delay=options.commit_delay,
+            early=durability == "memory",
+            alarm=lambda name, text: self.on_alarm(name, text),
+            moved=lambda message_id, old, new: self.on_moved(message_id, old, new),
+            forget=self._mail_reader.forget,
+        )
         self._tick_handle = loop.call_later(_TICK, self._tick)
 
-    # Mail in.
+    # Mail and events in.
 
     def refusal(self) -> str | None:
         """Why new mail must be refused now, or None."""
-        return self._refusal
+        return self._cycle.refusal
 
     def holding(self) -> bool:
         """A failing disk keeps events from being written: begin no attempts whose outcome could then be lost."""
-        return self._held > 0
+        return self._cycle.held > 0
 
     def append_mail(self, mail: Mail, events: Sequence[Event], done: MailDone) -> None:
         """Keep a transaction. events: the injection event (ACCEPTED) of each recipient, in the order of its ids.
 
         done(place) is called on the loop when it is kept at the journal's durability, done(error) when it is not.
         """
-        if self._closed or self._refusal is not None:
-            self._loop.call_soon(done, JournalError(self._refusal or "the journal is closed"))
+        if self._closed or self._cycle.refusal is not None:
+            self._loop.call_soon(done, JournalError(self._cycle.refusal or "the journal is closed"))
         elif mail_size(mail) > MAX_RECORD:
             self._loop.call_soon(done, JournalError(f"the message is larger than {MAX_RECORD} bytes"))
         else:
-            self._append(PendingMail(mail, events, done))
-
-    def _append(self, pending: PendingMail) -> None:
-        self._waiting_mail.append(pending)
-        if self._batch is None and self._begin_handle is None:
-            self._begin_soon()
-
-    # Events in.
+            self._cycle.append_mail(PendingMail(mail, events, done))
 
     def append_event(self, event: Event, done: EventDone = None) -> None:
         """Keep an event. done(None) is called on the loop after its commit.
 
-        As long as the journal is open, an event about a message is never lost: a failing disk makes it wait. One
-        about no message (place 0) gets done(JournalFull) when too many wait.
+        As long as the journal is open, an event about a message is never lost: a failing disk makes it wait. One about
+        no message (place 0) gets done(JournalFull) when too many wait.
         """
-        if self._closed:
-            self._fail_event(done, JournalError("the journal is closed"))
-            return
-        if not event.place:
-            if self._held and self._loose >= _MAX_LOOSE:
-                self._fail_event(done, JournalFull("too many events wait for the journal's disk"))
-                return
-            self._loose += 1
-        elif self._moving and event.message_id in self._moving:
-            self._moving[event.message_id].append((event, done))
-            return
-        if event.flags & TERMINAL:
-            self._live.ended(event.place >> 32, event.message_id)
-        self._waiting_events.append((event, done))
-        if self._batch is None and self._begin_handle is None:
-            self._begin_soon()
-
-    def _fail_event(self, done: EventDone, error: JournalError) -> None:
-        if done is not None:
-            self._loop.call_soon(done, error)
-
-    # The commit cycle, on the loop's side. One batch at a time is under way; what comes meanwhile is the next one.
-
-    def _begin_soon(self) -> None:
-        self._begin_handle = self._loop.call_later(self._options.commit_delay, self._begin)
-
-    def _begin(self) -> None:
-        self._begin_handle = None
-        batch = self._batch = Batch(self._waiting_mail, self._waiting_events)
-        self._waiting_mail, self._waiting_events = [], []
-        self._loose = 0
-        batch.doomed = list(self._live.doomed)
-        batch.outdated, self._outdated = self._outdated, []
-        batch.probe, self._probe = self._probe, False
-        if batch.mail:
-            if self._early:
-                self._acknowledge_early(batch)
-            self._committer.submit(lambda: self._run_mail(batch))
-        self._committer.submit(lambda: self._run_events(batch))
-
-    def _run_mail(self, batch: Batch) -> None:
-        try:
-            self._writer.keep_mail(batch)
-        except Exception as error:
-            batch.places, batch.error = [], JournalError(f"internal error: {error!r}")
-        self._committer.report(self._mail_kept, batch)
-
-    def _run_events(self, batch: Batch) -> None:
-        try:
-            self._writer.keep_events(batch)
-        except Exception as error:
-            batch.refusal = self._writer.refusal = JournalError(f"internal error: {error!r}")
-            batch.holding = len(self._writer.kept_back)
-        self._committer.report(self._events_kept, batch)
-
-    def _acknowledge_early(self, batch: Batch) -> None:
-        """Durability memory: say "kept" before the write."""
-        places = self._writer.mail.plan([pending.record for pending in batch.mail])
-        for pending, place in zip(batch.mail, places, strict=True):
-            if pending.acknowledged or isinstance(pending.record, MovedMail):
-                continue
-            pending.acknowledged, pending.place = True, place
-            self._unwritten[place] = pending.record
-            self._live.add(place >> 32, len(pending.record.ids))
-            self._call(pending.done, place)
-
-    def _mail_kept(self, batch: Batch) -> None:
-        kept = len(batch.places)
-        self._committed_mail += kept
-        for pending, place in zip(batch.mail, batch.places, strict=False):
-            record = pending.record
-            if pending.acknowledged:
-                self._written_late(pending, place)
-                continue
-            self._live.add(place >> 32, len(record.live if isinstance(record, MovedMail) else record.ids))
-            self._call(pending.done, place)
-        if kept < len(batch.mail):
-            error = batch.error if batch.error is not None else JournalError("not written")
-            self._set_health(error, self._held)
-            for pending in batch.mail[kept:]:
-                if not pending.acknowledged:
-                    self._call(pending.done, error)
-
-    def _written_late(self, pending: PendingMail, place: int) -> None:
-        """Mail that was acknowledged before its write is written, at its place or, after a failure, at another."""
-        mail = self._unwritten.pop(pending.place)
-        if place == pending.place:
-            return
-        self._live.add(place >> 32, len(mail.ids))
-        for event, _ in self._waiting_events:
-            if event.place == pending.place:
-                event.place = place
-        for message_id in mail.ids:
-            self._live.ended(pending.place >> 32, message_id)
-            self.on_moved(message_id, pending.place, place)
-        if pending.place >> 32 != self._writer.mail.segment:
-            self._live.seal(pending.place >> 32)  # it may never have come to be
-
-    def _events_kept(self, batch: Batch) -> None:
-        self._batch = None
-        self._commits += 1
-        owed = [pending for pending in batch.mail[len(batch.places) :] if pending.acknowledged]
-        self._waiting_mail[:0] = owed
-        for sealed in batch.sealed_mail:
-            self._live.seal(sealed.segment)
-        now_ms = int(self._clock.wall() * 1000)
-        for sealed in batch.sealed_events:
-            low, high = batch.ranges[sealed.segment]
-            self._retention.segments.append(EventSegment(sealed.segment, sealed.end, now_ms, low, high))
-        for number in batch.removed_mail:
-            self._live.removed(number)
-            self._mail_reader.forget(number)
-        for number in batch.removed_events:
-            for name in self._retention.removed(number):
-                self.on_alarm("events_dropped", f"consumer {name} lost events: it lags behind event_retention_size")
-        self._set_health(batch.refusal, batch.holding + len(owed))
-        if batch.told:
-            self._end = batch.end
-            self._committed_events += len(batch.told)
-            for _, done in batch.told:
-                if done is not None:
-                    self._call(done, None)
-            for listener in list(self._listeners.values()):
-                self._call(listener)
-        if (self._waiting_mail and not owed) or (self._waiting_events and not self._held):
-            if self._begin_handle is None:
-                self._begin_soon()
-        elif self._idle:
-            for future in self._idle:
-                if not future.done():
-                    future.set_result(None)
-            self._idle.clear()
-
-    def _call(self, callback: Callable[..., None], *args: object) -> None:
-        """A callback that raises must not keep the others from hearing."""
-        try:
-            callback(*args)
-        except Exception as error:
-            self._loop.call_exception_handler({"message": "a journal callback failed", "exception": error})
-
-    def _set_health(self, refusal: JournalError | None, held: int) -> None:
-        before, self._refusal = self._refusal, None if refusal is None else str(refusal)
-        self._held = held
-        if self._refusal is not None and before is None:
-            self.on_alarm("disk_full" if isinstance(refusal, JournalFull) else "disk_failed", self._refusal)
-        elif self._refusal is None and before is not None:
-            self.on_alarm("disk_recovered", f"no longer: {before}")
+        if not self._closed:
+            self._cycle.append_event(event, done)
+        elif done is not None:
+            self._loop.call_soon(done, JournalError("the journal is closed"))
 
     def _tick(self) -> None:
         """Once a second: retention, compaction, a look at a failing disk."""
         self._tick_handle = self._loop.call_later(_TICK, self._tick)
         self._ticks += 1
-        if self._catalog is None and not self._held:
-            self._outdated = self._retention.outdated(int(self._clock.wall() * 1000), self._live.segments.keys())
+        outdated: list[int] = []
+        failing = self._cycle.refusal is not None or self._cycle.held > 0
+        if self._catalog is None and not failing:
+            outdated = self._retention.outdated(int(self._clock.wall() * 1000), self._live.segments.keys())
             lagging = set(self._retention.lagging())
             for name in lagging - self._lagging:
                 self.on_alarm("consumer_lag", f"consumer {name} will soon lose events to event_retention_size")
             self._lagging = lagging
-            if self._compaction is None and self._refusal is None and self._compactable(self._options.compact_below):
+            if self._compaction is None and self._compactable(self._options.compact_below):
                 self._compaction = self._loop.create_task(self.compact())
                 self._compaction.add_done_callback(self._compacted)
-        self._probe = self._refusal is not None or self._held > 0 or self._ticks % _FREE_TICKS == 0
-        if (self._probe or self._outdated or self._live.doomed) and self._batch is None and self._begin_handle is None:
-            self._begin()
+        self._cycle.chore(outdated, probe=failing or self._ticks % _FREE_TICKS == 0)
 
     # Reading mail, and what an earlier process left.
 
@@ -403,7 +247,7 @@ class Journal:
 
     def read_mail(self, place: int) -> StoredMail:
         """Blocks; any thread. Raises JournalDamaged, and JournalError when the disk can't be read."""
-        mail = self._unwritten.get(place)
+        mail = self._cycle.unwritten.get(place)
         if mail is not None:
             return StoredMail(
                 mail.ids, list(range(len(mail.ids))), mail.received_ms, mail.meta, mail.trace, mail.content
@@ -415,12 +259,12 @@ class Journal:
     def begin_cursor(self) -> int:
         """Cursor of the first event that is still kept."""
         segments = self._retention.segments
-        number = segments[0].number if segments else self._end >> 32
+        number = segments[0].number if segments else self._cycle.end >> 32
         return pack_place(number, FILE_HEADER_SIZE)
 
     def end_cursor(self) -> int:
         """Cursor behind the last committed event."""
-        return self._end
+        return self._cycle.end
 
     def cursor_at(self, wall: float) -> int:
         """Cursor of the first event at or after this moment (Unix seconds). Blocks; any thread."""
@@ -434,8 +278,8 @@ class Journal:
     def on_commit(self, callback: Callable[[], None]) -> Callable[[], None]:
         """callback is called on the loop after each commit of events. Returns what ends that."""
         key = object()
-        self._listeners[key] = callback
-        return lambda: self._listeners.pop(key, None) and None
+        self._cycle.listeners[key] = callback
+        return lambda: self._cycle.listeners.pop(key, None) and None
 
     def pin(self, name: str, cursor: int) -> None:
         """Consumer `name` reads from this cursor next: keep those events, up to event_retention_size."""
@@ -454,7 +298,7 @@ class Journal:
         below = self._options.compact_below if below is None else below
         rewritten = 0
         for number in self._compactable(below):
-            if self._closed or self._refusal is not None:
+            if self._closed or self._cycle.refusal is not None:
                 break
             segment = self._live.segments.get(number)
             if segment is not None and await compact_segment(self, number, segment, self._salt, below):
@@ -485,50 +329,26 @@ class Journal:
 
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]:
         """For compaction: copy these messages of the record at place to the stream's end."""
-        moving: asyncio.Future[None] = self._loop.create_future()
-        moving.add_done_callback(
-            lambda future: future.cancelled() or future.exception()
-        )  # perhaps nobody waits any more
-        for entry in moved.live:
-            self._moving[entry.message_id] = []
-
-        def done(result: int | JournalError) -> None:
-            held = [pending for entry in moved.live for pending in self._moving.pop(entry.message_id)]
-            if isinstance(result, int):
-                for entry in moved.live:
-                    self._live.moved(place >> 32, entry.message_id, result >> 32)
-                    self.on_moved(entry.message_id, place, result)
-                for event, _ in held:
-                    event.place = result
-            for event, event_done in held:
-                self.append_event(event, event_done)
-            if not moving.done():
-                if isinstance(result, int):
-                    moving.set_result(None)
-                else:
-                    moving.set_exception(result)
-
-        self._append(PendingMail(moved, (), done))
-        return moving
+        return self._cycle.move(place, moved)
 
     # The end.
 
     def stats(self) -> JournalStats:
-        balance = self._writer.events.balance
+        balance, cycle = self._writer.events.balance, self._cycle
         return JournalStats(
             mail_segments=len(self._live.segments),
             event_segments=len(self._retention.segments) + 1,
             messages=self._live.messages,
             accepted=balance.accepted,
             terminal=balance.terminal,
-            commits=self._commits,
-            committed_mail=self._committed_mail,
-            committed_events=self._committed_events,
-            waiting_mail=len(self._waiting_mail) + (len(self._batch.mail) if self._batch is not None else 0),
-            waiting_events=len(self._waiting_events) + (len(self._batch.events) if self._batch is not None else 0),
-            held_events=self._held,
+            commits=cycle.commits,
+            committed_mail=cycle.committed_mail,
+            committed_events=cycle.committed_events,
+            waiting_mail=cycle.waiting_mail,
+            waiting_events=cycle.waiting_events,
+            held_events=cycle.held,
             recovered=self._catalog is None,
-            refusal=self._refusal,
+            refusal=cycle.refusal,
         )
 
     async def close(self) -> None:
@@ -536,20 +356,14 @@ class Journal:
         then gets done(JournalError)."""
         if self._closed:
             return
+        self._closed = True
         if self._compaction is not None:
             self._compaction.cancel()
-        while self._batch is not None or self._begin_handle is not None:
-            idle: asyncio.Future[None] = self._loop.create_future()
-            self._idle.append(idle)
-            await idle
+        await self._cycle.idle()
         closed: asyncio.Future[None] = self._loop.create_future()
-        self._closed = True
         self._committer.submit(lambda: self._run_close(closed))
         await closed
-        error = JournalError(self._refusal or "the journal is closed")
-        for _, done in (*self._writer.kept_back, *self._waiting_events):
-            if done is not None:
-                self._call(done, error)
+        self._cycle.give_up(JournalError(self._cycle.refusal or "the journal is closed"))
         self._stop()
 
     def _run_close(self, closed: asyncio.Future[None]) -> None:
@@ -563,8 +377,7 @@ class Journal:
         self._closed = True
         if self._compaction is not None:
             self._compaction.cancel()
-        if self._begin_handle is not None:
-            self._begin_handle.cancel()
+        self._cycle.abandon()
         self._stop()
 
     def _stop(self) -> None:
