@@ -24,7 +24,7 @@ async def recover(books: Books, endings: Endings) -> int:
         await asyncio.sleep(0)
     books.ids.seen(books.journal.last_id)
     for damage in books.journal.damage:
-        for index, number in enumerate(damage.ids):
+        for index, number in zip(damage.indexes, damage.ids, strict=True):
             endings.lost(number, index, damage.place)
     return found
 
