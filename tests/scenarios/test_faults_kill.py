@@ -88,6 +88,8 @@ class Rounds:
         self.look()
 
     def look(self) -> None:
+        if not (self.server.data / "journal").is_dir():
+            return  # killed before its first file
         found = ends(self.server.data)
         self.most = max(self.most, found.most)
         self.ended |= {recipient for recipient, kind in found.ends.items() if kind is Kind.DELIVERY}
@@ -136,7 +138,7 @@ def run_rounds(folder: Path, rounds: int, seed: int) -> str:
     allowed = Counter(recipient for window in play.windows for recipient in window)
     twice = Counter({recipient: count - 1 for recipient, count in mail.items() if count > 1})
     unexplained = twice - allowed
-    largest = max(map(len, play.windows))
+    largest = max(map(len, play.windows), default=0)
     figures = (
         f"{rounds} rounds, seed {seed}: {len(promises.kept)} recipients acknowledged, {len(lost)} lost, "
         f"{len(untold)} senders not told, {twice.total()} duplicates; in flight at a kill: {allowed.total()} in all, "
