@@ -77,6 +77,11 @@ class Process:
             raise ProcessDied(f"{self.name} died")
         return task.result()
 
+    async def died(self, within: float) -> bool:
+        """Wait for its death, that many seconds at the most."""
+        await asyncio.wait([self._end], timeout=within)
+        return not self.alive
+
     def call(self, function: Callable[..., T], *args: object) -> T:
         """Call a plain function now, inside this process."""
         return self.context().run(function, *args)

@@ -145,12 +145,14 @@ class Scenario:
         ]
         if self._web:
             senders.append(world.web_sender("web client", "203.0.113.3", ADDRESS, 80, _KEY))
-        letters = Writer(rng, [*DOMAINS * 3, HOME, "gone.test", "null.test"], HOME)
+        domains = [*DOMAINS * 3, HOME, "gone.test", "null.test"]
+        letters = Writer(rng, domains, HOME, largest=rng.choice((3_000, 10_000, 30_000, 200_000)))
         sending = []
         for sender in senders:
             sender.give_up = rng.choice((0.0, 0.02, 0.1))
             sender.pace = rng.choice((0.0, self._seconds / 5))
             if isinstance(sender, SmtpSender):
+                sender.dawdle = rng.choice((0.0, 0.0, 0.02))
                 sender.pipelining = rng.random() < 0.5
                 sender.letters_per_session = rng.randint(1, 5)
             by_smtp = 0.1 if isinstance(sender, SmtpSender) else 0.0
@@ -179,6 +181,7 @@ def _config(rng: Random, *, web: bool) -> Config:
         queue=QueueOptions(
             retry_interval=Duration(rng.choice((5.0, 60.0))),
             max_retry_interval=Duration(600),
+            max_queued=rng.choice((0, 0, 0, 8)),
             message_expiration=Duration(rng.choice((3600.0, 20_000.0))),
         ),
         delivery=DeliveryOptions(

@@ -32,7 +32,8 @@ class Submission:
 
 @dataclass
 class SmtpSender:
-    """give_up: chance, at each step, of dropping the connection. Letters refused for now (4xx) or not sent to their end
+    """give_up: chance, at each step, of dropping the connection. dawdle: chance, at each step, of falling silent for up
+    to `patience` seconds. Letters refused for now (4xx) or not sent to their end
     are tried again after `pause` seconds, after up to `tries` sessions that went wrong; those in doubt never are."""
 
     process: Process
@@ -41,6 +42,7 @@ class SmtpSender:
     port: int
     pipelining: bool = True
     give_up: float = 0.0
+    dawdle: float = 0.0
     patience: float = 400.0
     pause: tuple[float, float] = (0.5, 20.0)
     tries: int = 30
@@ -110,6 +112,8 @@ class _Dialogue:
                 return int(line[:3])
 
     async def ask(self, command: str) -> int:
+        if self._sender.rng.random() < self._sender.dawdle:
+            await asyncio.sleep(self._sender.rng.random() * self._sender.patience)
         self._put(command.encode() + b"\r\n")
         return await self.reply()
 
@@ -138,6 +142,8 @@ class _Dialogue:
         stuffed = letter.content.replace(b"\r\n.", b"\r\n..")
         half = self._sender.rng.randrange(len(stuffed))
         self._put(stuffed[:half])
+        if self._sender.rng.random() < self._sender.dawdle:
+            await asyncio.sleep(self._sender.rng.random() * self._sender.patience)
         await self._writer.drain()
         self._put(stuffed[half:])
         await self._writer.drain()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from postroad.lab.sim.net import Weather
 from postroad.lab.sim.process import ProcessDied, ProcessKilled
 from postroad.lab.sim.receiver import Act, Manner, Step
-from postroad.lab.sim.world import World, until
+from postroad.lab.sim.world import World
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Storm:
         count = 1 + int(rng.random() ** 2 * 300)
         self._say(f"crash at the {count}th event from now")
         world.crash_after(count)
-        if not await until(lambda: not world.running, limit=rng.random() * 2 * self.pause, step=0.05):
+        if not await world.crashed(within=rng.random() * 2 * self.pause):
             world.crash_engine()
         await asyncio.sleep(rng.choice((0.0, 1.0, 20.0)) * rng.random())
         await self.ensure_running()

@@ -180,6 +180,10 @@ class World:
             self.disk.killed()
         self._drop()
 
+    async def crashed(self, within: float) -> bool:
+        """Wait until the running engine crashes, that many seconds at the most."""
+        return self._engine_process is None or await self._engine_process.died(within)
+
     def crash_after(self, notes: int) -> None:
         """Crash when this many more lines have been traced: in the middle of a disk operation of the engine, say.
         0: don't."""
