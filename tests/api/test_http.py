@@ -151,7 +151,9 @@ async def test_gzip(served: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [gzip.compress(BODY)[:-4], b"not gzip", gzip.compress(BODY) + b"tail", gzip.compress(BODY)[:20]]
+    "body",
+    [gzip.compress(BODY)[:-4], b"not gzip", gzip.compress(BODY) + b"tail", gzip.compress(BODY)[:20]],
+    ids=["cut", "not gzip", "tail", "short"],
 )
 async def test_damaged_gzip(served: Served, body: bytes) -> None:
     answer = await served.client.post(body, headers={"Content-Encoding": "gzip"})
