@@ -183,6 +183,28 @@ def test_errors_end_the_session() -> None:
     assert talk.machine.closed and not talk.machine.parted
 
 
+def test_refusals_count_as_errors_and_are_said_all_the_same() -> None:
+    def policy(event: Event) -> Reply | None:
+        return replies.NO_RELAY if isinstance(event, Rcpt) and event.recipient.address.startswith("no@") else None
+
+    talk = Talk(ListenerOptions(max_bad_commands=3), policy)
+    talk.one(b"EHLO c.example\r\n")
+    talk.one(b"MAIL FROM:<a@b.example>\r\n")
+    answers = talk.say(b"RCPT TO:<no@d.example>\r\n" * 2 + b"RCPT TO:<c@d.example>\r\nDATA\r\nx\r\n.\r\n")
+    assert [a.code for a in answers] == [550, 550, 250, 354, 250]
+    # The accepted message has wiped the slate.
+    talk.one(b"MAIL FROM:<a@b.example>\r\n")
+    assert [a.code for a in talk.say(b"RCPT TO:<no@d.example>\r\n" * 5)] == [550, 550, 550, 421]
+    assert talk.machine.closed
+
+
+def test_the_last_refused_message_is_still_told() -> None:
+    talk = Talk(ListenerOptions(max_bad_commands=1))
+    talk.open("a@b.example")
+    assert [a.code for a in talk.say(b"DATA\r\nbare\nlf\r\n.\r\nNOOP\r\n")] == [354, 550, 421]
+    assert len(talk.refusals) == 1 and talk.machine.closed
+
+
 def test_a_pipelining_client_is_not_blamed_for_what_it_could_not_know() -> None:
     def policy(event: Event) -> Reply | None:
         return Reply(452, "4.3.1 Full") if isinstance(event, Mail) else None

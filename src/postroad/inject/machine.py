@@ -234,8 +234,8 @@ class Machine:
             return
         envelope = commands.parse_mail(argument, extended=self.extended, smtputf8=options.smtputf8)
         if envelope.size > options.max_message_size:
-            self._say(replies.TOO_BIG)
             self._event = Refusal(envelope, replies.TOO_BIG)
+            self._refuse(replies.TOO_BIG)
         else:
             self._ask(Mail(envelope))
 
@@ -324,7 +324,7 @@ class Machine:
             asked.envelope.recipients.append(asked.recipient)
             self.state = TABLE[self.state]["RCPT"]
         else:
-            self._say(reply)
+            self._refuse(reply)
             self._excused = True
 
     def _begin(self, asked: Data, reply: Reply | None) -> None:
@@ -342,8 +342,12 @@ class Machine:
             self.state = TABLE[self.state]["DATA"]
 
     def _conclude(self, asked: Content, reply: Reply | None) -> None:
-        self._say(reply or replies.OK)
         self._reset(TABLE[self.state][CONTENT_READ])
+        if reply is None or reply.code < 400:
+            self._errors = 0
+            self._say(reply or replies.OK)
+        else:
+            self._refuse(reply)
 
     # Content.
 
@@ -378,10 +382,10 @@ class Machine:
                 self._ask(Content(envelope, content, dotted, body_start))
                 return
             result = body_start
-        self._say(result)
         self._event = Refusal(envelope, result)
         self._reset(TABLE[self.state][CONTENT_READ])
         self._excused = True
+        self._refuse(result)
 
     def _parse_bdat(self, argument: str) -> Chunk | None:
         try:
@@ -414,6 +418,14 @@ class Machine:
 
     def _say(self, reply: Reply) -> None:
         self._out += encode(reply)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Refuse what is well said but not wanted. The client hears the true reason; after many, also good-bye."""
+        self._say(reply)
+        if reply.code >= 500:
+            self._errors += 1
+            if self._errors >= self.options.max_bad_commands:
+                self.end(replies.TOO_MANY_ERRORS)
 
     def _bad(self, reply: Reply) -> None:
         """Refuse what is not SMTP, and lose patience in the end."""

@@ -1,7 +1,8 @@
 """The states of an SMTP session as the server sees it (RFC 5321 4.1.4), and the one table of what may follow what.
 
 The machine obeys this table and the documentation is drawn from it (`draw`). A command refused for its own sake (a bad
-address, no relaying) leaves the state as it is; only its success makes the step.
+address, no relaying) leaves the state as it is; only its success makes the step. Content that is refused, at DATA or
+BDAT or at its end, ends the transaction.
 """
 
 from __future__ import annotations
