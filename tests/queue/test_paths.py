@@ -20,8 +20,8 @@ def test_a_delayed_message_is_released_when_due_and_not_before() -> None:
     paths.enter(path)
     paths.delay(path, 7, 100.5)
     assert paths.next_due() == 100.5
-    assert paths.release(100.4, 10, lambda number: True) == []
-    assert paths.release(100.5, 10, lambda number: True) == [path]
+    assert paths.release(100.4, 10, lambda *_: True) == []
+    assert paths.release(100.5, 10, lambda *_: True) == [path]
     assert path.pop() == 7 and path.pop() is None and paths.next_due() is None
 
 
@@ -31,9 +31,9 @@ def test_release_takes_a_slice_at_a_time() -> None:
     for number in range(10):
         paths.enter(path)
         paths.delay(path, number, 1.0)
-    assert paths.release(2.0, 4, lambda number: True) == [path] and len(path.retries) == 4
+    assert paths.release(2.0, 4, lambda *_: True) == [path] and len(path.retries) == 4
     assert paths.next_due() == 1.0
-    assert paths.release(2.0, 100, lambda number: True) == [path] and len(path.retries) == 10
+    assert paths.release(2.0, 100, lambda *_: True) == [path] and len(path.retries) == 10
 
 
 def test_a_path_without_messages_is_forgotten() -> None:
@@ -43,7 +43,7 @@ def test_a_path_without_messages_is_forgotten() -> None:
     paths.delay(path, 1, 5.0)
     paths.leave(path)
     assert len(paths) == 0 and paths.get("default", "a.example") is None
-    assert paths.release(10.0, 10, lambda number: True) == []
+    assert paths.release(10.0, 10, lambda *_: True) == []
 
 
 class PathsAgainstModel(RuleBasedStateMachine):
@@ -72,7 +72,7 @@ class PathsAgainstModel(RuleBasedStateMachine):
         self.now += step
         due = {n for n, (_, at) in self.delayed.items() if at <= self.now}
         before = len(due)
-        woken = self.paths.release(self.now, limit, lambda number: number not in self.gone)
+        woken = self.paths.release(self.now, limit, lambda number, *_: number not in self.gone)
         released = set()
         for path in woken:
             released |= {n for n in path.retries if n in self.delayed}

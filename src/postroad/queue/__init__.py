@@ -1,8 +1,32 @@
 """5 Queue: who is due when."""
 
-from postroad.queue.paths import PathCount
+from postroad.queue.entry import State, Why
+from postroad.queue.inspect import Standing, Where, position
+from postroad.queue.operate import Done, Operator
+from postroad.queue.paths import Path, PathCount
 from postroad.queue.queue import Queue
 from postroad.queue.schedule import retry_wait
+from postroad.queue.select import Selector, SelectorError, state_named
+from postroad.queue.suspend import Suspension, Suspensions
 from postroad.queue.tell import Kinds, Teller
 
-__all__ = ["Kinds", "PathCount", "Queue", "Teller", "retry_wait"]
+__all__ = [
+    "Done",
+    "Kinds",
+    "Operator",
+    "Path",
+    "PathCount",
+    "Queue",
+    "Selector",
+    "SelectorError",
+    "Standing",
+    "State",
+    "Suspension",
+    "Suspensions",
+    "Teller",
+    "Where",
+    "Why",
+    "position",
+    "retry_wait",
+    "state_named",
+]

@@ -20,7 +20,8 @@ class Books:
     """wall: Unix seconds as the world sees them, for time stamps. now: Unix seconds that never jump, for deadlines: a
     wall clock set wrong for a moment must neither expire everything nor hold everything back.
 
-    wake(binding, domain): tell deliver that a path has work.
+    wake(binding, domain): tell deliver that a path has work. orders: what operators want done with messages that are
+    in flight, when they come back undelivered.
     """
 
     journal: Journal
@@ -34,6 +35,7 @@ class Books:
     now: Callable[[], float]
     paths: Paths
     live: Live
+    orders: dict[int, Callable[[], object]] = field(default_factory=dict)
     wake: Callable[[str, str], None] = field(default=lambda binding, domain: None)
 
     def path(self, message: Message) -> Path:

@@ -52,7 +52,7 @@ class Deadlines:
     def _release(self) -> None:
         self._timer = None
         self._timer_at = float("inf")
-        for path in self._books.paths.release(self._books.now(), _SLICE, self._books.live.get):
+        for path in self._books.paths.release(self._books.now(), _SLICE, self._books.live.fall_due):
             path.expiry = 0.0  # unknown now: the next sweep looks
             self._books.wake(path.binding, path.domain)
         self.delayed()
@@ -85,8 +85,9 @@ class Deadlines:
             waiting = list(lane)
             lane.clear()
             for number in waiting:
-                expires = self._books.live.expires(number)
+                expires = self._books.live.expires(number, path)
                 if expires is None:
+                    path.ghosts -= 1
                     continue
                 if expires > late:
                     lane.append(number)

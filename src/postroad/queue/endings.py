@@ -15,6 +15,7 @@ from postroad.queue.schedule import next_attempt
 _EXPIRED = "5.4.7 [internal] the message expired after {attempts} attempts; the last one said: {reply}"
 _EXPIRED_UNTRIED = Reply(554, "5.4.7 [internal] the message expired before a delivery could be attempted")
 _DAMAGED = Reply(554, "5.3.0 [internal] the message could not be read back from the journal: its record is damaged")
+_REMOVED = Reply(554, "5.7.1 [internal] the message was removed from the queue by an operator")
 
 _NOTIFY_AGAIN = 1.0  # seconds until a notification that could not be kept is tried again
 _READ_AGAIN = 5.0  # seconds until a message that could not be read is tried again
@@ -74,6 +75,7 @@ class Endings:
             )
         )
         path = books.path(message)
+        path.settled += 1
         books.live.rest(message, path, Why.DEFERRED, due, outcome.reply.code)
         books.paths.delay(path, message.id, due)
         self._delayed()
@@ -81,6 +83,14 @@ class Endings:
     def expired(self, message: Message) -> None:
         """It waited past its time in the active queue."""
         self.failed(message, Outcome(Verdict.FAILED, _EXPIRED_UNTRIED, Stage.NOT_CONNECTED, internal=True))
+
+    def removed(self, message: Message, *, notify: bool) -> None:
+        """An operator fails it. notify: tell the sender, if it wants to hear of failures."""
+        outcome = Outcome(Verdict.FAILED, _REMOVED, Stage.NOT_CONNECTED, internal=True)
+        if notify and dsn.wanted(message, dsn.Action.FAILED):
+            self._notify(message, outcome, dsn.Action.FAILED)
+        else:
+            self._end(message, outcome)
 
     def unreadable(self, message: Message) -> None:
         """The sender can't be told, since the envelope is lost with the record; the event says it."""
@@ -151,7 +161,11 @@ class Endings:
                 index=message.index,
             )
         )
-        books.live.leave(message, books.path(message))
+        path = books.path(message)
+        path.settled += 1
+        books.live.leave(message, path)
+        if books.orders:
+            books.orders.pop(message.id, None)
 
     def _waited(self, message: Message) -> int:
         """Milliseconds since the message was taken."""

@@ -11,6 +11,8 @@ from struct import Struct
 from typing import NamedTuple
 
 _PACK = Struct("<QHHIIIIBBHB")
+_LINE = Struct("<12xI8xIB")  # path, next_attempt and state of the same
+_STATE_AT = 28
 _U32 = 0xFFFFFFFF
 
 
@@ -32,6 +34,7 @@ class Why(IntEnum):
     DEFERRED = 4
     HANDED_BACK = 5
     UNREAD = 6
+    OPERATOR = 7
 
 
 class Entry(NamedTuple):
@@ -69,3 +72,13 @@ class Entry(NamedTuple):
 def unpack(packed: bytes) -> Entry:
     place, slot, attempts, path, received, expires, next_attempt, state, why, code, _ = _PACK.unpack(packed)
     return Entry(place, slot, attempts, path, received, expires, next_attempt, State(state), Why(why), code)
+
+
+def stands_in(packed: bytes) -> tuple[int, int, int]:
+    """(path, next_attempt, state), a tenth of the work of unpack()."""
+    return _LINE.unpack_from(packed)
+
+
+def made_active(packed: bytes, why: Why) -> bytes:
+    """The same message, due now."""
+    return packed[: _STATE_AT - 4] + bytes((0, 0, 0, 0, State.ACTIVE, why)) + packed[_STATE_AT + 2 :]

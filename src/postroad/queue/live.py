@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
 
 from postroad.message import Message
-from postroad.queue.entry import Entry, State, Why, unpack
+from postroad.queue.entry import Entry, State, Why, made_active, stands_in, unpack
 from postroad.queue.paths import Path, Paths
 
 _OBJECT = 1500  # octets a whole Message costs besides its body: envelope, contexts, event members
@@ -13,13 +13,17 @@ _OBJECT = 1500  # octets a whole Message costs besides its body: envelope, conte
 
 class Live:
     """Messages by id. Bodies stay in memory up to `goal` octets; what comes after that is packed at once, since what
-    came first is also delivered first."""
+    came first is also delivered first.
+
+    taken: ids of whole messages that stand in no queue: deliver has them, or their end is being written.
+    """
 
     def __init__(self, paths: Paths, goal: int) -> None:
         self._paths = paths
         self._goal = goal
         self._by_id: dict[int, Message | bytes] = {}
         self.resident = 0  # octets charged
+        self.taken: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -49,23 +53,61 @@ class Live:
         self._paths.enter(path)
 
     def take(self, number: int, path: Path) -> Message | None:
-        """The whole message, its body None if it has to be loaded; None if it is gone."""
+        """The whole message, its body None if it has to be loaded; None if it is not in this path's active queue."""
+        kept = self._by_id.get(number)
+        if isinstance(kept, bytes):
+            at, _, state = stands_in(kept)
+            if at != path.number or state != State.ACTIVE:
+                return None
+            kept = self._by_id[number] = _unpacked(number, unpack(kept), path)
+        elif kept is None or number in self.taken or kept.domain != path.domain or kept.binding != path.binding:
+            return None
+        self.taken.add(number)
+        return kept
+
+    def claim(self, number: int, path: Path) -> Message:
+        """Take a message out of whichever queue of the path it stands in. Its body is None if only the journal has
+        it; so is its envelope then."""
+        kept = self._by_id[number]
+        if isinstance(kept, bytes):
+            entry = unpack(kept)
+            if entry.state is State.DELAYED:
+                path.left_delayed()
+            else:
+                path.left_active()
+            kept = self._by_id[number] = _unpacked(number, entry, path)
+        else:
+            path.left_active()
+        self.taken.add(number)
+        return kept
+
+    def put_back(self, number: int) -> None:
+        """A whole message stands in the active queue again."""
+        self.taken.discard(number)
+
+    def fall_due(self, number: int, path: Path, at: int) -> bool:
+        """Make a message of the path's delayed queue an active one. at: Unix seconds it was put there for."""
         kept = self._by_id.get(number)
         if not isinstance(kept, bytes):
-            return kept
-        message = _unpacked(number, unpack(kept), path)
-        self._by_id[number] = message
-        return message
+            return False
+        where, next_attempt, state = stands_in(kept)
+        # A second's grace: the two roundings of one float may differ, and a message must not be lost by it.
+        if where != path.number or state != State.DELAYED or next_attempt > at + 1:
+            return False
+        self._by_id[number] = made_active(kept, Why.DUE)
+        return True
 
     def rest(self, message: Message, path: Path, why: Why, due: float, code: int) -> None:
         """Pack a message that will wait."""
         self._discharge(message)
+        self.taken.discard(message.id)
         state = State.DELAYED if due else State.ACTIVE
         self._by_id[message.id] = _packed(message, path, state, why, due, code)
 
     def leave(self, message: Message, path: Path) -> None:
         """The message is done."""
         self._discharge(message)
+        self.taken.discard(message.id)
         del self._by_id[message.id]
         self._paths.leave(path)
 
@@ -77,24 +119,30 @@ class Live:
         elif kept is not None:
             kept.place = place
 
-    def entries(self, numbers: Iterator[int]) -> Iterator[tuple[int, Entry | Message]]:
-        for number in numbers:
-            kept = self._by_id.get(number)
-            if kept is not None:
-                yield number, unpack(kept) if isinstance(kept, bytes) else kept
+    def numbers(self) -> array[int]:
+        """A snapshot of all ids."""
+        return array("Q", self._by_id)
 
-    def expires(self, number: int) -> float | None:
+    def replace(self, number: int, packed: bytes) -> None:
+        """The message's new entry; the caller sees to the queues."""
+        self._by_id[number] = packed
+
+    def expires(self, number: int, path: Path) -> float | None:
+        """When a message of the path's active queue expires; None: it does not stand there."""
         kept = self._by_id.get(number)
-        if kept is None:
+        if isinstance(kept, bytes):
+            at, _, state = stands_in(kept)
+            return unpack(kept).expires if at == path.number and state == State.ACTIVE else None
+        if kept is None or number in self.taken or kept.domain != path.domain or kept.binding != path.binding:
             return None
-        return unpack(kept).expires if isinstance(kept, bytes) else kept.expires
+        return kept.expires
 
     def state(self, number: int) -> tuple[int, int] | None:
         """(attempts, Unix milliseconds of the next one) of a message that was tried, for the journal's copy of it."""
         kept = self._by_id.get(number)
         if isinstance(kept, bytes):
             entry = unpack(kept)
-            return (entry.attempts, entry.next_attempt * 1000) if entry.attempts else None
+            return (entry.attempts, entry.next_attempt * 1000) if entry.attempts or entry.next_attempt else None
         # Whole, so being tried now or never tried: after a crash it is due at once.
         return (kept.attempts, 0) if kept is not None and kept.attempts else None
 

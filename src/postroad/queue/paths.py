@@ -1,7 +1,7 @@
 """The queues: for each (binding, routing domain) an active and a delayed one (momentum.md 3.1). Pure: time is given.
 
-Only message ids stand in line. An id whose message is gone is skipped when its turn comes, so that taking a message out
-of the middle costs nothing.
+Only message ids stand in line. An id whose message is gone, or stands elsewhere now, is a ghost: it is skipped when its
+turn comes, so that taking a message out of the middle costs nothing. Ghosts are counted, so the counts stay exact.
 """
 
 from __future__ import annotations
@@ -25,9 +25,25 @@ class Path:
     """One active queue in two lanes (first attempts, retries) and one delayed queue.
 
     live: messages in any state. expiry: no active message here expires before this Unix time (a bound, not exact).
+    settled: attempts that ended, since the path came to be. ghosts, delayed_ghosts: positions in the active lanes and
+    in `delayed` beyond the messages that stand there.
     """
 
-    __slots__ = ("binding", "delayed", "domain", "expiry", "fresh", "live", "number", "retries", "turn", "wake")
+    __slots__ = (
+        "binding",
+        "delayed",
+        "delayed_ghosts",
+        "domain",
+        "expiry",
+        "fresh",
+        "ghosts",
+        "live",
+        "number",
+        "retries",
+        "settled",
+        "turn",
+        "wake",
+    )
 
     def __init__(self, number: int, binding: str, domain: str) -> None:
         self.number = number
@@ -37,6 +53,9 @@ class Path:
         self.retries: deque[int] = deque()
         self.delayed: list[int] = []
         self.live = 0
+        self.settled = 0
+        self.ghosts = 0
+        self.delayed_ghosts = 0
         self.turn = 0
         self.wake = float("inf")
         self.expiry = float("inf")
@@ -44,12 +63,42 @@ class Path:
     def __repr__(self) -> str:
         return (
             f"<Path {self.binding}/{self.domain} fresh={len(self.fresh)} retries={len(self.retries)} "
-            f"delayed={len(self.delayed)} live={self.live}>"
+            f"delayed={self.waiting} live={self.live}>"
         )
 
     @property
     def active(self) -> int:
-        return len(self.fresh) + len(self.retries)
+        return len(self.fresh) + len(self.retries) - self.ghosts
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the delayed queue."""
+        return len(self.delayed) - self.delayed_ghosts
+
+    def positions(self) -> Iterator[tuple[int, bool]]:
+        """(id, is it delayed?) of all positions, ghosts and repeats among them: active ones by lane, then delayed
+        ones by their time."""
+        for lane in (list(self.fresh), list(self.retries)):
+            for number in lane:
+                yield number, False
+        for item in sorted(self.delayed):
+            yield item & _ID_MASK, True
+
+    def left_active(self) -> None:
+        """A message left the active queue from wherever it stood."""
+        self.ghosts += 1
+        if not self.active:
+            self.fresh.clear()
+            self.retries.clear()
+            self.ghosts = 0
+
+    def left_delayed(self) -> None:
+        """The same of the delayed queue. The heap's last ghosts go when they fall due, or with the last message."""
+        self.delayed_ghosts += 1
+        if not self.waiting:
+            self.delayed.clear()
+            self.delayed_ghosts = 0
+            self.wake = float("inf")
 
     def pop(self) -> int | None:
         """The id whose turn it is."""
@@ -135,8 +184,11 @@ class Paths:
         path = self._by_number.get(number)
         return path is None or at != path.wake
 
-    def release(self, now: float, limit: int, present: Callable[[int], object]) -> list[Path]:
-        """Move at most `limit` due messages to the active queues; the paths that got some. present(id): is it alive?"""
+    def release(self, now: float, limit: int, fall_due: Callable[[int, Path, int], bool]) -> list[Path]:
+        """Move at most `limit` due messages to the active queues; the paths that got some.
+
+        fall_due(id, path, due in Unix seconds): make it an active one; False: it does not stand here any more.
+        """
         woken: list[Path] = []
         while limit > 0 and (due := self.next_due()) is not None and due <= now:
             path = self._by_number[heapq.heappop(self._wakes)[1]]
@@ -144,10 +196,13 @@ class Paths:
             end = (int(now * 1000) + 1) << _ID_BITS
             before = len(path.retries)
             while path.delayed and path.delayed[0] < end and limit > 0:
-                message = heapq.heappop(path.delayed) & _ID_MASK
+                head = heapq.heappop(path.delayed)
+                message = head & _ID_MASK
                 limit -= 1
-                if present(message):
+                if fall_due(message, path, (head >> _ID_BITS) // 1000):
                     path.retries.append(message)
+                else:
+                    path.delayed_ghosts -= 1
             if path.delayed:
                 self._note(path)
             if len(path.retries) > before:
@@ -161,8 +216,8 @@ class Paths:
                 p.binding,
                 p.domain,
                 p.active,
-                len(p.delayed),
-                p.live - p.active - len(p.delayed),
+                p.waiting,
+                p.live - p.active - p.waiting,
                 None if p.wake == float("inf") else p.wake,
             )
             for p in self

@@ -44,7 +44,7 @@ def _line_up(mail: LiveMail, books: Books, endings: Endings, woken: dict[Path, N
     for live, due in recipients:
         path = books.paths.open(due.binding, due.domain)
         next_at = min(live.next_attempt_ms / 1000, latest)
-        delayed = live.attempts > 0 and next_at > now
+        delayed = next_at > now
         entry = Entry(
             mail.place,
             live.index,

@@ -10,7 +10,7 @@ import msgspec
 from postroad.message import Body, Context, Message, Notify, Ret, Transaction
 
 
-class _Recipient(msgspec.Struct, array_like=True):
+class StoredRecipient(msgspec.Struct, array_like=True):
     domain: str
     binding: str
     expires: float
@@ -21,8 +21,8 @@ class _Recipient(msgspec.Struct, array_like=True):
     event: bytes
 
 
-class _Transaction(msgspec.Struct, array_like=True):
-    recipients: list[_Recipient]
+class Envelope(msgspec.Struct, array_like=True):
+    recipients: list[StoredRecipient]
     sender: str
     ret: int
     envid: str
@@ -45,16 +45,16 @@ class _Dues(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Transaction).decode
+_decode = msgspec.msgpack.Decoder(Envelope).decode
 _decode_dues = msgspec.msgpack.Decoder(_Dues).decode
 
 
 def encode(transaction: Transaction, messages: list[Message]) -> bytes:
     """The `meta` of the journal's mail record. messages: one a recipient, in order."""
     return _encode(
-        _Transaction(
+        Envelope(
             [
-                _Recipient(m.domain, m.binding, m.expires, m.recipient, m.notify, m.orcpt, r.context, m.event)
+                StoredRecipient(m.domain, m.binding, m.expires, m.recipient, m.notify, m.orcpt, r.context, m.event)
                 for m, r in zip(messages, transaction.recipients, strict=True)
             ],
             transaction.sender,
@@ -73,13 +73,18 @@ def decode_dues(meta: bytes) -> list[Due]:
     return _decode_dues(meta).recipients
 
 
+def envelope_of(meta: bytes) -> Envelope:
+    """Raises msgspec.DecodeError when the bytes are not ours."""
+    return _decode(meta)
+
+
 def common_event(meta: bytes, index: int) -> tuple[bytes, str]:
     """(members common to the message's events, binding): what a lost injection event is made from again."""
     recipient = _decode(meta).recipients[index]
     return recipient.event, recipient.binding
 
 
-def fill(message: Message, meta: bytes, index: int, body: Body) -> None:
+def fill(message: Message, meta: bytes, index: int, body: Body | None) -> None:
     """Give a message that was packed its envelope, contexts and body back."""
     stored = _decode(meta)
     recipient = stored.recipients[index]
