@@ -142,7 +142,7 @@ class Engine:
         return self.queue.summary()
 
     def stats(self) -> EngineStats:
-        refusal = self.queue.refusal()
+        refusal = self.journal.refusal() or self.queue.refusal()
         return EngineStats(
             live=len(self.queue),
             in_flight=self.queue.in_flight,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from random import SystemRandom
@@ -11,6 +12,7 @@ import structlog
 
 from postroad import __version__
 from postroad.config import Generation
+from postroad.config.schema import Config
 from postroad.journal import JournalError
 from postroad.net import DnsResolver, SystemClock
 from postroad.serve.control import ControlServer
@@ -20,6 +22,7 @@ log = structlog.get_logger()
 
 # The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
 _SWITCH_INTERVAL = 0.0005
+_OWN_FILES = 200  # descriptors for the journal, look-ups, the control socket
 
 
 class StartError(Exception):
@@ -42,6 +45,7 @@ def run(generation: Generation, *, use_uvloop: bool = True) -> None:
 async def serve(generation: Generation) -> None:
     config = generation.config
     data_dir = generation.data_dir
+    _raise_file_limit(config)
     rng = SystemRandom()
     resolver = DnsResolver(config.dns, rng=rng, ipv6=config.delivery.use_ipv6)
     stop = asyncio.Event()
@@ -91,6 +95,20 @@ async def _tell_recovery(engine: Engine) -> None:
         log.error("alarm", alarm="recovery_failed", text=text)
         return
     log.info("recovered", messages=messages, damage=len(engine.journal.damage))
+
+
+def _raise_file_limit(config: Config) -> None:
+    """Ask the system for as many descriptors as the limits on connections allow to be in use: the soft limit that most
+    systems begin with, 1024, is meant for programs of another kind. A crowd that took them all would take the journal's
+    too, and all new mail would be put off while it stays."""
+    wanted = _OWN_FILES + config.http.max_connections + config.delivery.server_max_connections
+    wanted += sum(listener.max_sessions for listener in config.listener)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning("files", limit=most, wanted=wanted, text="fewer open files than connections are allowed: ulimit -n")
 
 
 def _configure_log() -> None:
