@@ -27,6 +27,7 @@ relay = true
 
 [http]
 address = "127.0.0.1:{http_port}"
+{http}
 
 [[http.keys]]
 label = "test"
@@ -57,7 +58,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
 
 
 class Server:
-    """gateway: port on 127.0.0.1 that all mail goes to. delivery: lines for [delivery]. extra: more tables."""
+    """gateway: port on 127.0.0.1 that all mail goes to. delivery, http: lines for these tables. extra: more tables."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Server:
         *,
         gateway: int | None = None,
         delivery: str = "",
+        http: str = "",
         extra: str = "",
         durability: str = "power",
         prefix: list[str] | None = None,
@@ -87,6 +89,7 @@ class Server:
                 http_port=self.http_port,
                 key_hash=key_hash,
                 delivery=delivery,
+                http=http,
                 extra=extra,
                 durability=durability,
             )
