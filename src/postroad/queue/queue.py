@@ -7,7 +7,7 @@ active or delayed queue of its path, or deliver has it. Every method runs on the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
@@ -31,16 +31,21 @@ from postroad.queue.books import Books
 from postroad.queue.deadlines import Deadlines
 from postroad.queue.endings import Endings
 from postroad.queue.entry import Why
+from postroad.queue.inspect import Standing, Where, envelope, listing, standing
 from postroad.queue.live import Live
+from postroad.queue.operate import Operator
 from postroad.queue.paths import Path, PathCount, Paths
 from postroad.queue.recovery import recover
+from postroad.queue.select import Selector, select
 from postroad.queue.stored import encode, fill
+from postroad.queue.suspend import Suspensions
 from postroad.queue.tell import Kinds, Teller
 
 # What is wrong with our disk, and where it is, is for the operator (the journal's alarm and its `refusal`), not for
 # everybody who sends mail.
 NO_ROOM = Reply(452, "4.3.1 The message can't be stored now; try again later")
 STOPPING = Reply(421, "4.3.2 The server is stopping; try again soon")
+_GHOSTS_AT_ONCE = 10_000  # positions without a message that one `take` skips: some milliseconds
 
 
 class Queue:
@@ -88,6 +93,10 @@ class Queue:
         self._choose_binding = binding
         self._stopping = False
         self.in_flight = 0
+        self.refused = 0  # transactions refused because of our own state
+        self.rejections = 0  # refusals at the door that inject told of
+        self._suspended = self.suspensions = Suspensions(self._books)
+        self.operator = Operator(self._books, self._endings, self._deadlines.delayed)
         journal.on_moved = lambda number, old, new: self._live.moved(number, new)
         journal.state_of = self._live.state
 
@@ -114,11 +123,13 @@ class Queue:
     def accept(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
         refusal = self.refusal()
         if refusal is not None:
+            self.refused += 1
             done(Refused(refusal))
         else:
             self._keep(transaction, done)
 
     def rejected(self, rejection: Rejection) -> None:
+        self.rejections += 1
         number = self._books.ids.next()
         payload = self._teller.policy_rejection(rejection, number, self._books.wall())
         self._journal.append_event(Event(number, self._books.kinds.POLICY_REJECTION, payload))
@@ -191,7 +202,9 @@ class Queue:
 
     def waiting(self, binding: str, domain: str) -> int:
         path = self._paths.get(binding, domain)
-        return 0 if path is None else path.active
+        if path is None or (self._suspended.rules and self._suspended.holds(path)):
+            return 0
+        return path.active
 
     def take(self, binding: str, domain: str) -> Message | None:
         # What ends while the journal can't write would be known to memory alone, so nothing new is begun.
@@ -200,11 +213,18 @@ class Queue:
         path = self._paths.get(binding, domain)
         if path is None:
             return None
-        while (number := path.pop()) is not None:
+        if self._suspended.rules and self._suspended.holds(path):
+            return None
+        for _ in range(_GHOSTS_AT_ONCE):
+            number = path.pop()
+            if number is None:
+                return None
             message = self._live.take(number, path)
             if message is not None:
                 self.in_flight += 1
                 return message
+            path.ghosts -= 1
+        self._loop.call_soon(self._books.wake, binding, domain)  # an operator took out very many: the loop's turn
         return None
 
     async def load(self, message: Message) -> bool:
@@ -234,19 +254,22 @@ class Queue:
         self.in_flight -= 1
         if not outcome.counts:
             self._hand_back(message)
-            return
-        message.attempts += 1
-        if outcome.verdict is Verdict.DELIVERED:
-            self._endings.delivered(message, outcome)
-        elif outcome.verdict is Verdict.DEFERRED:
-            self._endings.deferred(message, outcome)
         else:
-            self._endings.failed(message, outcome)
+            message.attempts += 1
+            if outcome.verdict is Verdict.DELIVERED:
+                self._endings.delivered(message, outcome)
+            elif outcome.verdict is Verdict.DEFERRED:
+                self._endings.deferred(message, outcome)
+            else:
+                self._endings.failed(message, outcome)
+        if self._books.orders:
+            self.operator.came_back(message.id)
 
     def _hand_back(self, message: Message) -> None:
         path = self._books.path(message)
         if not message.weight:  # its body was loaded for this attempt and is not charged to the memory goal
             self._live.rest(message, path, Why.HANDED_BACK, 0.0, 0)
+        self._live.put_back(message.id)
         (path.retries if message.attempts else path.fresh).appendleft(message.id)
 
     # --- start, stop, look --------------------------------------------------------------------------------------------
@@ -265,3 +288,24 @@ class Queue:
     def summary(self) -> list[PathCount]:
         """A snapshot of all paths, the fullest first."""
         return self._paths.summary()
+
+    def standing(self, number: int) -> Standing | None:
+        """Where a message stands and why; None when it is not queued."""
+        return standing(self._books, number)
+
+    def path(self, binding: str, domain: str) -> Path | None:
+        """For looking only."""
+        return self._paths.get(binding, domain)
+
+    def listing(self, where: Where, limit: int) -> list[Standing]:
+        """The first messages that are there, in the order in which their queues will give them out."""
+        return listing(self._books, where, limit)
+
+    def select(self, selector: Selector) -> AsyncIterator[list[int]]:
+        """Ids of the messages that are selected, in time slices. They may have moved on when you look at them."""
+        return select(self._books, selector)
+
+    async def envelope(self, number: int) -> Message | None:
+        """A queued message with its envelope and body, wherever it is kept, to be looked at only; None when it is not
+        queued or can't be read."""
+        return await envelope(self._books, number)
