@@ -72,7 +72,7 @@ async def test_writes_fail(tmp_path: Path, fault: str, end: str) -> None:
     balanced(tmp_path, disk)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["sync", "all", "full"])
 async def test_writes_fail_while_mail_goes_out(tmp_path: Path, fault: str) -> None:
     """The journal can't write how deliveries end, so none is begun until it can; those that were under way are not
     made twice."""
