@@ -29,6 +29,8 @@ HABITS = (
     Rule(name="grey", recipient="*+grey@*", greylist=0.3, reply="451 4.7.1 Come back later"),
     Rule(name="slow to answer", step="message", percent=10, delay=0.03),
 )
+# Some wait until the kills are over: they hold on to their segments, which makes compaction worth while.
+STUCK = Rule(name="stuck", recipient="*+stuck@*", reply="451 4.2.2 Mailbox full")
 # Nothing gets through: the queue grows, so that the next start has something to recover.
 CLOSED = (Rule(name="closed", step="mail", reply="451 4.3.2 Not now"),)
 
@@ -48,9 +50,9 @@ min_free = "1MB"
 
 
 def recipients(key: str) -> Sequence[str]:
-    """One, three, one that is refused or one that is put off at first."""
+    """One, three, one that is refused, one that is put off at first, or one that is put off for long."""
     rng = Random(key)
-    kind = rng.choice(("one", "one", "one", "three", "refused", "grey"))
+    kind = rng.choice(("one",) * 7 + ("three", "three", "refused", "grey", "stuck"))
     if kind == "three":
         return [f"{key}@{rng.choice(DOMAINS)}", f"{key}+1@{DOMAINS[0]}", f"{key}+2@{DOMAINS[1]}"]
     return [f"{key}{'' if kind == 'one' else '+' + kind}@{rng.choice(DOMAINS)}"]
@@ -75,7 +77,7 @@ class Rounds:
 
     def play(self) -> None:
         """One life of the server: at times it ends before the server answers, or while it loads the queue."""
-        self.far.behave(*self.rng.choice((HABITS, HABITS, CLOSED)))
+        self.far.behave(*self.rng.choice(((*HABITS, STUCK), (*HABITS, STUCK), CLOSED)))
         if self.rng.random() < 0.4:
             self.server.spawn()
             time.sleep(self.rng.uniform(0.3, 1.0))
