@@ -19,10 +19,11 @@ import sys
 import time
 from pathlib import Path
 
-from postroad.config.schema import DeliveryOptions
+from postroad.config.schema import Config, DeliveryOptions
 from postroad.deliver import Deliverer
 from postroad.message import Body, Message, Notify, Outcome, Ret, Verdict
 from postroad.net import MxHost
+from postroad.shaping import Limits
 
 SINKS = ("/usr/sbin/smtp-sink", "/usr/local/sbin/smtp-sink")
 
@@ -96,7 +97,8 @@ async def run(options: argparse.Namespace, port: int) -> None:
     settings = DeliveryOptions(port=port, max_connections=options.connections, prohibited_hosts=[])
     for label, count in (("warm-up", options.count // 10), ("measured", options.count)):
         stock = Stock(count, body)
-        deliverer = Deliverer(stock, Loopback(), settings, hostname="bench.example", rng=random.Random(1))
+        limits = Limits(Config(delivery=settings), asyncio.get_running_loop().time)
+        deliverer = Deliverer(stock, Loopback(), limits, hostname="bench.example", rng=random.Random(1))
         before, start = cpu(), time.perf_counter()
         deliverer.wake("default", "example.net")
         await stock.done

@@ -13,10 +13,10 @@ from enum import Enum, auto
 from random import Random
 from typing import Any, NamedTuple
 
-from postroad.config.schema import DeliveryOptions
+from postroad.config.schema import BindingOptions, Config, DeliveryOptions
 from postroad.deliver import Deliverer
 from postroad.net import DnsFailure, MxHost, NoSuchDomain, NullMx
-from postroad.shaping import Binding, Limits
+from postroad.shaping import Limits
 from tests.deliver.supply import Shelf
 
 HOSTNAME = "us.example"
@@ -238,8 +238,8 @@ async def scene(
     *,
     shelf: Shelf,
     names: Names | None = None,
-    bindings: Iterable[Binding] = (),
-    limits: Limits | None = None,
+    bindings: Iterable[BindingOptions] = (),
+    limits: Callable[[Config, Callable[[], float]], Limits] = Limits,
     stop: float = 10.0,
     **options: Any,
 ) -> AsyncIterator[Scene]:
@@ -248,7 +248,9 @@ async def scene(
         names = Names()
         names.point(DOMAIN, "127.0.0.1")
     settings = DeliveryOptions(**{**OPTIONS, "port": port, **options})
-    deliverer = Deliverer(shelf, names, settings, hostname=HOSTNAME, rng=Random(1), bindings=bindings, limits=limits)
+    config = Config(delivery=settings, binding=list(bindings))
+    made = limits(config, asyncio.get_running_loop().time)
+    deliverer = Deliverer(shelf, names, made, hostname=HOSTNAME, rng=Random(1))
     try:
         yield Scene(shelf, names, deliverer)
     finally:

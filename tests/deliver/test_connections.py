@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from math import inf
 from typing import Any
 
 import pytest
 
-from postroad.config.schema import DeliveryOptions
 from postroad.message import Body, Stage, Verdict
-from postroad.shaping import FixedLimits
+from postroad.shaping import Allowance, Limits
 from tests.deliver.peers import DOMAIN, SHORT, Names, Peer, Wrong, peers, scene
 from tests.deliver.supply import Shelf, message
 
@@ -148,46 +146,50 @@ async def test_paths_share_the_connections_of_the_server() -> None:
     assert peer.most_open <= 2
 
 
-class Slow(FixedLimits):
+class SlowAllowance(Allowance):
     """Refuses the first asking of each kind for a moment."""
 
-    def __init__(self) -> None:
-        super().__init__(DeliveryOptions(max_connections=1))
+    def __init__(self, limits: Limits, binding: str, domain: str) -> None:
+        super().__init__(limits, binding, domain)
         self.asked = {"open": 0, "message": 0}
         self.balance = 0
 
-    def open(self, binding: str, domain: str) -> float:
+    def open(self) -> float:
         self.asked["open"] += 1
         if self.asked["open"] == 1:
             return 0.01
         self.balance += 1
-        return 0.0
+        return super().open()
 
-    def closed(self, binding: str, domain: str) -> None:
+    def closed(self) -> None:
         self.balance -= 1
+        super().closed()
 
-    def message(self, binding: str, domain: str) -> float:
+    def message(self) -> float:
         self.asked["message"] += 1
         return 0.01 if self.asked["message"] % 2 else 0.0
 
 
 async def test_limits_are_asked_and_obeyed() -> None:
-    limits = Slow()
+    asked: list[SlowAllowance] = []
+
+    class Slow(Limits):
+        def allowance(self, binding: str, domain: str) -> Allowance:
+            asked.append(SlowAllowance(self, binding, domain))
+            return asked[-1]
+
     peer = Peer()
-    async with peers(peer) as port, scene(port, shelf=Shelf(map(message, range(5))), limits=limits) as at:
+    shelf = Shelf(map(message, range(5)))
+    async with peers(peer) as port, scene(port, shelf=shelf, limits=Slow, max_connections=1) as at:
         await at.run(5)
     assert set(verdicts(at.shelf).values()) == {D}
-    assert limits.asked["open"] == 2 and limits.balance == 0
-    assert limits.asked["message"] >= 10
-
-
-class Shut(FixedLimits):
-    def open(self, binding: str, domain: str) -> float:
-        return inf
+    (allowance,) = asked
+    assert allowance.asked["open"] == 2 and allowance.balance == 0
+    assert allowance.asked["message"] >= 10
 
 
 async def test_without_a_connection_messages_wait_untouched() -> None:
-    async with scene(1, shelf=Shelf([message()]), limits=Shut(DeliveryOptions())) as at:
+    async with scene(1, shelf=Shelf([message()]), suspend_delivery=True) as at:
         at.wake()
         for _ in range(20):
             await asyncio.sleep(0)

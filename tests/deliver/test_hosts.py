@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from postroad.config.schema import NOT_PUBLIC
+from postroad.config.schema import NOT_PUBLIC, BindingOptions
 from postroad.message import Stage, Verdict
 from postroad.net import MxHost
-from postroad.shaping import Binding
 from tests.deliver.peers import DNS_DOWN, DOMAIN, HOSTNAME, NO_MAIL, Names, Peer, free_port, peers, scene
 from tests.deliver.supply import Shelf, message
 
@@ -272,7 +271,7 @@ async def test_an_unknown_gateway_bounces_nothing(error: Exception | None) -> No
 
 async def test_a_binding_gives_source_address_and_name() -> None:
     peer = Peer()
-    ours = Binding("ours", source_address="127.0.0.9", ehlo_hostname="ours.example")
+    ours = BindingOptions(name="ours", source_address="127.0.0.9", ehlo_hostname="ours.example")
     shelf = Shelf([message(1, binding="ours"), message(2)])
     async with peers(peer) as port, scene(port, shelf=shelf, bindings=[ours], ehlo_hostname="option.example") as at:
         at.wake(binding="ours")

@@ -48,9 +48,9 @@ _SCOPES_HEAD = """
 
 Bindings, groups, domains and providers may set the options listed below in their own way. The most specific one that
 sets an option counts: group, binding and domain (`[[group.members.domain]]`); binding and domain
-(`[[binding.domain]]`); group and domain (`[[group.domain]]`); `[[binding]]`; `[[group]]`; `[[domain]]`, by name before by pattern;
-`[[provider]]`; `[delivery]` and `[queue]`, where their meanings and defaults stand. A plain option is a value for each
-path; a rate is one bucket, shared by all mail for which no narrower scope sets one.
+(`[[binding.domain]]`); group and domain (`[[group.domain]]`); `[[binding]]`; `[[group]]`; `[[domain]]`, by name
+before by pattern; `[[provider]]`; `[delivery]` and `[queue]`, where their meanings and defaults stand. A plain option
+is a value for each path; a rate is one bucket, shared by all mail for which no narrower scope sets one.
 
 """
 

@@ -117,7 +117,9 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
         ),
     ] = 65_536
     max_command_length: Annotated[int, Meta(ge=512, description="Octets of one command line.")] = 4096
-    max_bad_commands: Annotated[int, Meta(ge=1, description="Errors of one session before 421 4.7.0 and a close.")] = 20
+    max_bad_commands: Annotated[
+        int, Meta(ge=1, description="Errors and refusals since a session's last accepted message before 421 4.7.0.")
+    ] = 20
     max_headers_size: Annotated[Size, Meta(description="Octets of the header section; larger gets 554 5.6.0.")] = Size(
         1 << 20
     )
@@ -204,7 +206,7 @@ class QueueOptions(Section, frozen=True, kw_only=True):
 
 # Behaviour: momentum.md 4.2, 4.3.
 class DeliveryOptions(Section, frozen=True, kw_only=True):
-    """How we talk to the receivers' hosts. Bindings, groups, domains and providers may set most of it for their mail."""
+    """How we talk to the receivers' hosts. Bindings, groups, domains and providers may set most of it for them."""
 
     source_address: Annotated[
         str, Meta(description='Local IPv4 address of bindings that have none; "": the system chooses.')
@@ -388,7 +390,7 @@ class GroupOptions(ScopeOptions, frozen=True, kw_only=True):
 
 
 class DomainOptions(ScopeOptions, frozen=True, kw_only=True):
-    """A routing domain. A name counts before patterns, of these the first that matches."""
+    """A routing domain. Its name counts first, then the first pattern that matches."""
 
     match: Annotated[str, _MATCH]
     domain_max_connections: int | None = None

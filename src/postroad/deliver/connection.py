@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
     opened: done when the session is established (None) or will never be (the Result that says why).
     expires: loop time from which the owner gives it no more messages. leaving: QUIT instead of the next message; set by
     the owner, also from within `next` and `settled`. fruitless: why the session ended before any message got a
-    reply, though one was sent; None if that did not happen.
+    reply, though one was sent; None if that did not happen. terms: the options it was made with; the owner's.
     """
 
     def __init__(self, owner: Owner, target: Target, source: str, hello: str, times: StepTimes, limit: int) -> None:
@@ -77,6 +77,7 @@ class Connection(asyncio.Protocol):
         self.target = target
         self.source = source
         self.expires = inf
+        self.terms: object = None
         self.opened: asyncio.Future[Result | None] = loop.create_future()
         self.machine = Machine(hello)
         self.message: Message | None = None

@@ -27,15 +27,20 @@ async def dial(
     *,
     source: Callable[[str], str],
     timeout: float,
+    admit: Callable[[Target], bool],
     make: Callable[[Target, str], Connection],
+    left: Callable[[Target], None],
     failed: Callable[[Failed], None],
 ) -> bool:
     """True when a session is established (its owner knows the connection by then), False when no target gave one.
 
     source: the local address to use for a remote one, "" for the system's choice. timeout: seconds for each TCP
-    connection. failed: told of each target that failed, in order. A cancelled dial leaves no connection behind.
+    connection. admit: may a connection go there now? Those that may not are passed over. left: no session came of one
+    that was admitted. failed: told of each target that failed, in order. A cancelled dial leaves no connection behind.
     """
     for target in targets:
+        if not admit(target):
+            continue
         local = source(target.address)
         connection = make(target, local)
         try:
@@ -43,9 +48,11 @@ async def dial(
         except BaseException:
             if not connection.established:
                 connection.abort()
+                left(target)
             raise
         if result is None:
             return True
+        left(target)
         failed(Failed(target, connection.source, result))
     return False
 

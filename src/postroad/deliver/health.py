@@ -20,7 +20,7 @@ class Failure(NamedTuple):
 
 
 class Health:
-    """retry: seconds that a failed host is avoided."""
+    """retry: seconds that a failed host is avoided, where nothing else is said."""
 
     def __init__(self, retry: float, limit: int = _LIMIT) -> None:
         self._retry = retry
@@ -28,23 +28,23 @@ class Health:
         self._failures: dict[tuple[str, str], Failure] = {}
         self._strikes: dict[tuple[str, str], int] = {}
 
-    def failed(self, source: str, address: str, reply: Reply, now: float) -> None:
+    def failed(self, source: str, address: str, reply: Reply, now: float, retry: float | None = None) -> None:
         key = (source, address)
         self._strikes.pop(key, None)
-        # Taken out first, so that the dictionary stays in the order of expiry.
+        # Taken out first, so that the dictionary stays in the order of expiry (as far as all have the same `retry`).
         self._failures.pop(key, None)
-        self._failures[key] = Failure(now + self._retry, reply)
+        self._failures[key] = Failure(now + (self._retry if retry is None else retry), reply)
         while len(self._failures) > self._limit or next(iter(self._failures.values())).until <= now:
             del self._failures[next(iter(self._failures))]
             if not self._failures:
                 break
 
-    def strike(self, source: str, address: str, reply: Reply, now: float) -> None:
+    def strike(self, source: str, address: str, reply: Reply, now: float, retry: float | None = None) -> None:
         """A session ended before any message got a reply."""
         key = (source, address)
         count = self._strikes.pop(key, 0) + 1
         if count >= STRIKES:
-            self.failed(source, address, reply, now)
+            self.failed(source, address, reply, now, retry)
             return
         self._strikes[key] = count
         if len(self._strikes) > self._limit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from postroad.config.schema import DeliveryOptions
@@ -24,18 +24,36 @@ class Counts:
         self.verdicts = [0] * (max(Verdict) + 1)
 
 
+class Made:
+    """What is made of the options of a path, once for all paths that have the same. screen: for the hosts that mail may
+    be sent to; the gateway's address was chosen by the operator, so nothing prohibits it."""
+
+    __slots__ = ("options", "screen", "times")
+
+    def __init__(self, options: DeliveryOptions) -> None:
+        self.options = options
+        self.times = StepTimes(options)
+        self.screen = Screen(() if options.gateway else options.prohibited_hosts, use_ipv6=options.use_ipv6)
+
+
 @dataclass(slots=True)
 class Means:
-    """screen: for hosts that the DNS names; gateway_screen: for the gateway, whose address the operator chose."""
-
     supply: Supply
     resolver: Resolver
-    options: DeliveryOptions
     limits: Limits
     health: Health
-    screen: Screen
-    gateway_screen: Screen
     rng: Random
     hostname: str
-    times: StepTimes
     counts: Counts
+    _made: dict[int, Made] = field(default_factory=dict)
+
+    def made(self, options: DeliveryOptions) -> Made:
+        # By identity, which is what shaping hands out; the entry keeps its options alive, and so their identity.
+        found = self._made.get(id(options))
+        if found is None:
+            found = self._made[id(options)] = Made(options)
+        return found
+
+    def reconfigured(self) -> None:
+        """Other options count from now on."""
+        self._made.clear()

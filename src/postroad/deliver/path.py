@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 from typing import Protocol
 
+from postroad.config.schema import DeliveryOptions
 from postroad.deliver.carried import Carried, CarriedMessages
 from postroad.deliver.connection import Connection
 from postroad.deliver.dial import Failed, dial
@@ -17,7 +18,7 @@ from postroad.deliver.plan import Target
 from postroad.deliver.route import Route
 from postroad.deliver.sweep import Sweep
 from postroad.message import Message, Outcome, Reply, Stage, Verdict
-from postroad.shaping import Binding
+from postroad.shaping import Binding, PathOptions
 
 # Wait before trying again what should not spin.
 _PAUSE = 1.0
@@ -31,40 +32,32 @@ class Pool(Protocol):
     def quiet(self, path: Path) -> None:
         """It may have nothing left to do."""
 
-    def idle(self, connection: Connection) -> None:
-        """This connection has nothing to send."""
-
-    def busy(self, connection: Connection) -> None:
-        """This connection is idle no more."""
-
-    def starve(self, path: Path) -> None:
-        """It was refused a connection until some other closes."""
-
-    def freed(self) -> None:
-        """A connection has closed."""
+    def end_idle(self, connection: object) -> None:
+        """Close this idle connection, of whichever path, so that another can have its place."""
 
 
 class Path:
-    def __init__(self, pool: Pool, means: Means, binding: Binding, domain: str) -> None:
-        self.binding = binding
+    """binding: its name."""
+
+    def __init__(self, pool: Pool, means: Means, binding: str, domain: str) -> None:
+        self.key = (binding, domain)
         self.domain = domain
+        self.allowance = means.limits.allowance(binding, domain)
         # Dictionaries for sets: they keep an order, so that the same events always lead to the same ones.
         self.connections: dict[Connection, None] = {}  # established
         self.dialing: dict[asyncio.Task[bool], Target] = {}  # with what each tries first
         self._pool = pool
         self._means = means
         self._supply = means.supply
-        self._limits = means.limits
         self._loop = asyncio.get_running_loop()
-        self._route = Route(means, binding, domain, self._on_route)
-        self._idle: list[Connection] = []
+        self._route = Route(means, self.allowance, domain, self._on_route)
+        self.idle: list[Connection] = []
         self._carried = CarriedMessages()
         self._loads: dict[asyncio.Task[bool], None] = {}
         self._sweep: Sweep | None = None
         # After a connection beyond those we have was refused: how many we keep to, and until when.
         self._ceiling = 0
         self._ceiling_until = -inf
-        self._offered = False
         self._woken = False
         self._alarm: asyncio.TimerHandle | None = None
         self._resting = False  # until the alarm
@@ -72,7 +65,15 @@ class Path:
         self._aborting = False
 
     def __repr__(self) -> str:
-        return f"<Path {self.binding.name}/{self.domain} connections={len(self.connections)}>"
+        return f"<Path {'/'.join(self.key)} connections={len(self.connections)}>"
+
+    @property
+    def binding(self) -> Binding:
+        return self.allowance.binding
+
+    @property
+    def _options(self) -> DeliveryOptions:
+        return self.allowance.delivery
 
     # --- when to work -------------------------------------------------------------------------------------------------
 
@@ -82,10 +83,18 @@ class Path:
             self._woken = True
             self._loop.call_soon(self._pump)
 
-    def offer(self) -> None:
-        """There may be a connection for this path, which was starved of one. It passes on what it does not use."""
-        self._offered = True
+    def reconfigured(self) -> None:
+        """Other options may count. Connections made with the old ones end with their message."""
+        self._route.expire()
+        for connection in list(self.connections):
+            if connection.terms != _terms(self.allowance.options):
+                self.end(connection)
         self.wake()
+
+    def end(self, connection: Connection) -> None:
+        """It takes leave now, or after its message."""
+        connection.leaving = True
+        connection.quit()
 
     def _wake_after(self, seconds: float) -> None:
         """The same later; the earliest such call counts."""
@@ -103,24 +112,24 @@ class Path:
 
     def _pump(self) -> None:
         self._woken = False
-        if not self._stopping and not self._resting:
-            for _ in range(min(self._waiting(), len(self._idle))):
-                connection = self._idle.pop()
-                self._pool.busy(connection)
+        if not self._stopping and not self._resting and not self.allowance.suspended:
+            for _ in range(min(self._waiting(), len(self.idle))):
+                connection = self.idle.pop()
+                self.allowance.busy(connection)
                 connection.work()
+                if connection.idle:
+                    break  # something holds the mail back, from the others as well
             if self._waiting() and self._sweep is None and not self._route.finding:
                 if self._route.fresh():
                     self._dial_for_carried()
                     self._dial_for_queue()
                 else:
                     self._route.find()
-        if self._offered:
-            self._offered = False
-            self._pool.freed()
+        self.allowance.decline()  # what is kept for us and not used is for others
         self._pool.quiet(self)
 
     def _waiting(self) -> int:
-        return self._supply.waiting(self.binding.name, self.domain) + len(self._carried)
+        return self._supply.waiting(*self.key) + len(self._carried)
 
     def finished(self) -> bool:
         """Nothing here would be missed."""
@@ -133,6 +142,7 @@ class Path:
             or self._route.finding
             or self._woken
             or self._alarm
+            or (self.allowance.waits and not self._stopping)
         )
 
     # --- connections --------------------------------------------------------------------------------------------------
@@ -148,8 +158,10 @@ class Path:
         if not self.connections:
             # One connection finds out whether the hosts are there at all; the others follow when it is established.
             goal = min(waiting, 1)
+        elif self.idle:
+            return  # what there is can't send: more of it could not either
         else:
-            goal = self._limits.goal(self.binding.name, self.domain, waiting) if waiting else 0
+            goal = self.allowance.goal(waiting) if waiting else 0
             if self._loop.time() < self._ceiling_until:
                 goal = min(goal, self._ceiling)
         while len(self.connections) + len(self.dialing) < goal:
@@ -175,28 +187,34 @@ class Path:
             if not plan:
                 self._carried.remove(carried)
                 self._settle_carried(carried)
-            elif len(self.connections) < self._limits.most(self.binding.name, self.domain):
+            elif len(self.connections) < self.allowance.most:
                 self._dial(plan)
 
     def _dial(self, plan: list[Target]) -> bool:
         means = self._means
-        wait = self._limits.open(self.binding.name, self.domain)
+        allowance = self.allowance
+        if not any(allowance.host_room(target.address) for target in plan):
+            allowance.host_wait(plan[0].address)
+            return False
+        wait = allowance.open()
         if wait == inf:
-            self._offered = False
-            self._pool.starve(self)
+            self._pool.end_idle(allowance.spare())
             return False
         if wait > 0:
             self._wake_after(wait)
             return False
-        self._offered = False
         means.counts.opened += 1
         made: list[Connection] = []
         failures: list[Failed] = []
+        options, binding = self._options, self.binding
+        times = means.made(options).times
+        terms = _terms(allowance.options)
+        retry = float(options.host_failure_retry)
 
         def make(target: Target, source: str) -> Connection:
-            hello = self.binding.ehlo_hostname or means.hostname
-            limit = means.options.max_deliveries_per_connection
-            made.append(Connection(self, target, source, hello, means.times, limit))
+            hello = binding.ehlo_hostname or means.hostname
+            made.append(Connection(self, target, source, hello, times, options.max_deliveries_per_connection))
+            made[-1].terms = terms
             return made[-1]
 
         def failed(failure: Failed) -> None:
@@ -204,16 +222,18 @@ class Path:
             address = failure.target.address
             # A host that serves us on other connections has not failed: it has enough of us.
             if all(connection.target.address != address for connection in self.connections):
-                source = self.binding.source(address)
-                means.health.failed(source, address, failure.result.reply, self._loop.time())
+                source = binding.source(address)
+                means.health.failed(source, address, failure.result.reply, self._loop.time(), retry)
 
         task = self._loop.create_task(
             dial(
                 plan,
                 self._route.port,
-                source=self.binding.source,
-                timeout=float(means.options.connect_timeout),
+                source=binding.source,
+                timeout=float(options.connect_timeout),
+                admit=lambda target: allowance.host_open(target.address),
                 make=make,
+                left=lambda target: allowance.host_closed(target.address),
                 failed=failed,
             )
         )
@@ -225,8 +245,7 @@ class Path:
         self.dialing.pop(task, None)
         established = bool(made) and made[-1].established  # also when it was called off a moment too late
         if not established:
-            self._limits.closed(self.binding.name, self.domain)
-            self._pool.freed()
+            self.allowance.closed()
         if task.cancelled() or established:
             self.wake()
             return
@@ -237,9 +256,11 @@ class Path:
             )
             self._wake_after(_PAUSE)
             return
-        if self.connections:
+        if not failures:
+            self._wake_after(_PAUSE)  # every host was full by then
+        elif self.connections:
             self._ceiling = len(self.connections)
-            self._ceiling_until = self._loop.time() + float(self._means.options.host_failure_retry)
+            self._ceiling_until = self._loop.time() + float(self._options.host_failure_retry)
             self.wake()
         elif self.dialing or self._stopping:
             self.wake()
@@ -257,24 +278,27 @@ class Path:
         self._means.health.works(self.binding.source(target.address), target.address)
         if self._route.worse(target):
             # When the better host may be tried again, this connection must not go on for ever.
-            connection.expires = self._loop.time() + float(self._means.options.host_failure_retry)
+            connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
     def next(self, connection: Connection) -> Message | None:
         if self._stopping or (connection.expires != inf and self._loop.time() >= connection.expires):
             connection.leaving = True
             return None
-        if self._carried and (message := self._carried.give(connection)) is not None:
-            return message
-        if self._sweep is None and not self._resting:
-            wait = self._limits.message(self.binding.name, self.domain)
-            if wait:
+        if self._carried or (self._sweep is None and not self._resting):
+            wait = self.allowance.message()
+            if wait == 0:
+                message = self._carried.give(connection) if self._carried else None
+                if message is None and self._sweep is None and not self._resting:
+                    message = self._supply.take(*self.key)
+                if message is not None:
+                    return message
+                self.allowance.unsent()
+                if self._sweep is None and self._supply.waiting(*self.key):
+                    self._wake_after(_PAUSE)  # the queue has something, and does not give it now
+            elif wait != inf:
                 self._wake_after(wait)
-            elif (message := self._supply.take(self.binding.name, self.domain)) is not None:
-                return message
-            elif self._supply.waiting(self.binding.name, self.domain):
-                self._wake_after(_PAUSE)  # the queue has something, and does not give it now
-        self._idle.append(connection)
-        self._pool.idle(connection)
+        self.idle.append(connection)
+        self._pool.end_idle(self.allowance.idle(connection))
         return None
 
     def load(self, connection: Connection, message: Message) -> None:
@@ -324,7 +348,7 @@ class Path:
         if carried is None:
             return False
         if carried.tried:
-            most = self._limits.most(self.binding.name, self.domain)
+            most = self.allowance.most
             if len(self._carried) >= most or not self._route.plan((), carried.tried):
                 return False
             if len(self.connections) >= most:
@@ -335,15 +359,16 @@ class Path:
 
     def closed(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
-        if connection in self._idle:
-            self._idle.remove(connection)
-        self._pool.busy(connection)
-        self._limits.closed(self.binding.name, self.domain)
-        self._pool.freed()
+        if connection in self.idle:
+            self.idle.remove(connection)
         address = connection.target.address
+        self.allowance.busy(connection)
+        self.allowance.closed()
+        self.allowance.host_closed(address)
         source = self.binding.source(address)
         if connection.fruitless is not None:
-            self._means.health.strike(source, address, connection.fruitless, self._loop.time())
+            retry = float(self._options.host_failure_retry)
+            self._means.health.strike(source, address, connection.fruitless, self._loop.time(), retry)
         elif connection.machine.served:
             self._means.health.serves(source, address)
         elif not self._stopping and not self._carried and self._waiting():
@@ -368,8 +393,7 @@ class Path:
         if not self._stopping and self._sweep is None:
             self._sweep = Sweep(
                 self._supply,
-                self.binding.name,
-                self.domain,
+                *self.key,
                 outcome,
                 handed_back=_outcome(_UNTOUCHED, counts=False),
                 counted=partial(self._count, outcome.verdict),
@@ -419,6 +443,11 @@ class Path:
             task.cancel()
         for connection in list(self.connections):
             connection.abort()
+
+
+def _terms(options: PathOptions) -> object:
+    """What a connection is made with; it ends when this changes."""
+    return options.binding, options.delivery
 
 
 def _outcome(

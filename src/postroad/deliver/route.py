@@ -12,7 +12,7 @@ from postroad.deliver.means import Means
 from postroad.deliver.plan import Target, Unroutable, order
 from postroad.deliver.resolve import find_gateway, find_hosts
 from postroad.message import Reply, Stage, Verdict
-from postroad.shaping import Binding
+from postroad.shaping import Allowance
 
 # How long a path uses the addresses it looked up; asking again costs nothing while the resolver's cache has them.
 _LIFE = 60.0
@@ -23,10 +23,12 @@ _PAUSE = 1.0
 class Route:
     """changed(None): there are targets now; changed(result): there is no way, and why."""
 
-    def __init__(self, means: Means, binding: Binding, domain: str, changed: Callable[[Result | None], None]) -> None:
-        self.port = means.options.port
+    def __init__(
+        self, means: Means, allowance: Allowance, domain: str, changed: Callable[[Result | None], None]
+    ) -> None:
+        self.port = allowance.delivery.port
         self._means = means
-        self._binding = binding
+        self._allowance = allowance
         self._domain = domain
         self._changed = changed
         self._loop = asyncio.get_running_loop()
@@ -42,6 +44,10 @@ class Route:
     def fresh(self) -> bool:
         return self._loop.time() < self._until
 
+    def expire(self) -> None:
+        """Look it up again before the next connection."""
+        self._until = -inf
+
     def find(self) -> None:
         """Look the domain up; `changed` is called once, unless `stop` comes first."""
         assert self._finding is None
@@ -50,14 +56,17 @@ class Route:
 
     async def _find(self) -> list[Target]:
         means = self._means
-        binding = self._binding
-        screen = means.screen
-        if means.options.gateway:
-            found, self.port = await find_gateway(means.options.gateway, means.resolver)
-            screen = means.gateway_screen
+        options = self._allowance.delivery
+        if options.gateway:
+            found, self.port = await find_gateway(options.gateway, means.resolver)
         else:
-            own_names = {means.hostname, binding.ehlo_hostname}
+            self.port = options.port
+            own_names = {means.hostname, self._allowance.binding.ehlo_hostname}
             found = await find_hosts(self._domain, means.resolver, own_names)
+            self._allowance.located([mx.name for mx, _ in found])
+        # The provider that the hosts belong to may have changed the options.
+        binding = self._allowance.binding
+        screen = means.made(self._allowance.delivery).screen
         return screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
 
     def _found(self, task: asyncio.Task[list[Target]]) -> None:
@@ -107,7 +116,7 @@ class Route:
 
     def failure(self, address: str) -> Failure | None:
         """Why this address is avoided now."""
-        return self._means.health.failure(self._binding.source(address), address, self._loop.time())
+        return self._means.health.failure(self._allowance.binding.source(address), address, self._loop.time())
 
     def avoided(self) -> tuple[Result, float] | None:
         """How an attempt ends that finds every host avoided, and the seconds until one may be tried again."""

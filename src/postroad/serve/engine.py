@@ -19,6 +19,7 @@ from postroad.message import IdSource
 from postroad.net import Clock, Resolver
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
+from postroad.shaping import Limits
 
 
 class EngineStats(NamedTuple):
@@ -85,7 +86,8 @@ class Engine:
             hostname=hostname,
             memory_goal=config.server.memory_goal,
         )
-        self.deliverer = Deliverer(self.queue, resolver, config.delivery, hostname=hostname, rng=rng)
+        self.limits = Limits(config, asyncio.get_running_loop().time)
+        self.deliverer = Deliverer(self.queue, resolver, self.limits, hostname=hostname, rng=rng)
         self.queue.on_work(self.deliverer.wake)
         self.listeners = [
             SmtpListener(options, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, reuse_port=reuse_port)

@@ -1,6 +1,19 @@
-"""6 Shape: how fast each path may go."""
+"""6 Shape: which options count for a path, and how fast it may go."""
 
+from postroad.shaping.allowance import Allowance
 from postroad.shaping.binding import Binding
-from postroad.shaping.limits import FixedLimits, Limits
+from postroad.shaping.limits import Limits
+from postroad.shaping.scopes import Bucket, PathOptions, Scope, Scopes, Setting
+from postroad.shaping.throttle import Throttle
 
-__all__ = ["Binding", "FixedLimits", "Limits"]
+__all__ = [
+    "Allowance",
+    "Binding",
+    "Bucket",
+    "Limits",
+    "PathOptions",
+    "Scope",
+    "Scopes",
+    "Setting",
+    "Throttle",
+]

@@ -1,58 +1,200 @@
-"""How many connections a path may have, and when: what deliver asks before it opens one or hands it a message."""
+"""All that limits the paths of an engine: the options of each, the gates and throttles they share, and what a new
+configuration does to them. What one path may do is its `Allowance`."""
 
 from __future__ import annotations
 
-from math import exp, inf
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from sys import intern
 
-from postroad.config.schema import DeliveryOptions
+from postroad.config.schema import Config, DeliveryOptions, QueueOptions
+from postroad.shaping.allowance import Allowance
+from postroad.shaping.gate import Gate
+from postroad.shaping.scopes import Bucket, PathOptions, Scopes
+from postroad.shaping.throttle import Throttle
 
-# Active messages at which a path wants 63 % of its connections; fits the published curve (momentum.md 4.2).
-_GROWTH = 107.0
-
-
-class Limits(Protocol):
-    """The seam between deliver and shaping. Every call is made on the event loop; none blocks."""
-
-    def goal(self, binding: str, domain: str, waiting: int) -> int:
-        """How many connections this path should have while `waiting` messages are due. At least 1."""
-
-    def most(self, binding: str, domain: str) -> int:
-        """The largest goal, whatever waits."""
-
-    def open(self, binding: str, domain: str) -> float:
-        """Ask for one connection. 0: granted, and `closed` is called for it once. More: seconds until it is worth
-        asking again; inf: only when some connection has closed."""
-
-    def closed(self, binding: str, domain: str) -> None:
-        """A granted connection is gone (or was never made)."""
-
-    def message(self, binding: str, domain: str) -> float:
-        """Ask to send one message. 0: granted. More: seconds until it is worth asking again."""
+_PROVIDERS = 100_000  # domains whose provider is remembered
+_THROTTLES = 10_000  # throttles after which those are looked for that nothing remembers
 
 
-class FixedLimits:
-    """max_connections a path, server_max_connections in all, no rates."""
+class Limits:
+    """now: seconds that never go back (the event loop's). told(binding, domain): see Allowance.open."""
 
-    def __init__(self, options: DeliveryOptions) -> None:
-        self._path_max = options.max_connections
-        self._server_max = options.server_max_connections
-        self._open = 0
+    def __init__(self, config: Config, now: Callable[[], float]) -> None:
+        self.scopes = Scopes(config)
+        self.now = now
+        self.told: Callable[[str, str], None] = lambda binding, domain: None
+        self._server = Gate("server")
+        self._gates: dict[tuple[str, str], Gate] = {}
+        self._throttles: dict[str, Throttle] = {}
+        self._sweep_at = _THROTTLES
+        self._allowances: dict[tuple[str, str], Allowance] = {}
+        self._providers: dict[str, str] = {}
+        self._mx: dict[str, tuple[str, ...]] = {}  # of domains that belong to a provider
+        self._hosts: dict[str, int] = {}
+        self._host_lines: dict[str, dict[Allowance, None]] = {}
+        self._set_server(config.delivery)
 
-    def goal(self, binding: str, domain: str, waiting: int) -> int:
-        return max(1, round(self._path_max * (1.0 - exp(-waiting / _GROWTH))))
+    # --- what counts for a path ---------------------------------------------------------------------------------------
 
-    def most(self, binding: str, domain: str) -> int:
-        return self._path_max
+    def allowance(self, binding: str, domain: str) -> Allowance:
+        """What this path may do. To be released when the path is forgotten."""
+        key = (binding, domain)
+        found = self._allowances.get(key)
+        if found is None:
+            found = self._allowances[key] = Allowance(self, binding, domain)
+        return found
 
-    def open(self, binding: str, domain: str) -> float:
-        if self._open >= self._server_max:
-            return inf
-        self._open += 1
-        return 0.0
+    def queue_options(self, binding: str, domain: str) -> QueueOptions:
+        """When messages of this path are tried again, and when they expire."""
+        return self.scopes.options(binding, domain, self.provider(domain)).queue
 
-    def closed(self, binding: str, domain: str) -> None:
-        self._open -= 1
+    def suspended(self, binding: str, domain: str) -> bool:
+        return self.scopes.options(binding, domain, self.provider(domain)).delivery.suspend_delivery
 
-    def message(self, binding: str, domain: str) -> float:
-        return 0.0
+    def provider(self, domain: str) -> str:
+        """The provider as far as it is known: of a domain that was never looked up, only one that names it."""
+        found = self._providers.get(domain)
+        if found is None:
+            if len(self._providers) >= _PROVIDERS:
+                self._providers.clear()
+            found = self._providers[domain] = self.scopes.provider_of(domain, self._mx.get(domain, ()))
+        return found
+
+    def located(self, domain: str, hosts: Sequence[str]) -> str:
+        """The same, now that the domain's MX hosts are known."""
+        self._mx[domain] = tuple(map(intern, hosts))
+        self._providers.pop(domain, None)
+        found = self.provider(domain)
+        if not found or len(self._mx) > _PROVIDERS:
+            del self._mx[domain if not found else next(iter(self._mx))]
+        return found
+
+    # --- a new configuration ------------------------------------------------------------------------------------------
+
+    def reconfigure(self, config: Config) -> None:
+        """Swap the configuration. What is open and what was granted counts on. Everybody who waits is told to ask."""
+        self.scopes = Scopes(config)
+        self._providers.clear()
+        self._set_server(config.delivery)
+        for allowance in list(self._allowances.values()):
+            allowance.refresh()
+        for key in list(self._allowances):
+            self.told(*key)
+
+    def _set_server(self, options: DeliveryOptions) -> None:
+        most = options.server_max_connections
+        self._server.most = most
+        self._server.reserve = min(options.server_reserved_connections, most // 10)
+
+    def excess(self, connections: Iterable[tuple[Allowance, object]]) -> list[object]:
+        """Which of these open connections must end, so that no limit is exceeded: none, until one was lowered."""
+        over: dict[Gate, float] = {}
+        ending = []
+        for allowance, connection in connections:
+            gates = [gate for gate in allowance.gates if over.setdefault(gate, gate.open - gate.most) > 0]
+            if gates:
+                ending.append(connection)
+                for gate in allowance.gates:
+                    over[gate] -= 1
+        return ending
+
+    # --- for allowances -----------------------------------------------------------------------------------------------
+
+    def gates(self, options: PathOptions, domain: str, provider: str) -> tuple[Gate, ...]:
+        delivery = options.delivery
+        name = options.binding.name
+        rolled = provider if provider and self.scopes.rolled_up(provider) else ""
+        path = f"provider:{rolled}" if rolled else domain
+        gates = [
+            self._gate("path", f"{name} {path}", self._path_options(options, provider).max_connections),
+            self._gate("domain", domain, delivery.domain_max_connections),
+            self._gate("binding", name, delivery.binding_max_connections),
+        ]
+        if provider:
+            gates.append(self._gate("provider", provider, delivery.provider_max_connections))
+        self._server.users += 1
+        return (*gates, self._server)
+
+    def _path_options(self, options: PathOptions, provider: str) -> DeliveryOptions:
+        """Where the path is all of a provider, one domain's wishes don't count for it."""
+        if provider and self.scopes.rolled_up(provider):
+            return self.scopes.options(options.binding.name, "", provider).delivery
+        return options.delivery
+
+    def _gate(self, kind: str, name: str, most: int) -> Gate:
+        gate = self._gates.get((kind, name))
+        if gate is None:
+            gate = self._gates[kind, name] = Gate(f"{kind} {name}")
+        gate.most = most or inf
+        gate.users += 1
+        return gate
+
+    def throttles(self, options: PathOptions, path: str, provider: str) -> tuple[tuple[Throttle, ...], ...]:
+        """For messages, and for connections. path: name of the gate that counts its connections."""
+        delivery = self._path_options(options, provider)
+        own = (
+            (options.message, Bucket(f"{path}/path_message_rate", delivery.path_message_rate)),
+            (options.connection, Bucket(f"{path}/path_connection_rate", delivery.path_connection_rate)),
+        )
+        return tuple(tuple(self._throttle(bucket) for bucket in (*shared, mine) if bucket.rate) for shared, mine in own)
+
+    def _throttle(self, bucket: Bucket) -> Throttle:
+        found = self._throttles.get(bucket.key)
+        if found is None:
+            if len(self._throttles) >= self._sweep_at:
+                self._sweep()
+            found = self._throttles[bucket.key] = Throttle(bucket.rate)
+        elif found.rate != bucket.rate:
+            found.set_rate(bucket.rate)
+        return found
+
+    def _sweep(self) -> None:
+        """Forget throttles that a new one would not differ from, unless a path has them in hand."""
+        held = {id(throttle) for each in self._allowances.values() for throttle in each.all_throttles()}
+        now = self.now()
+        self._throttles = {
+            key: throttle
+            for key, throttle in self._throttles.items()
+            if id(throttle) in held or not throttle.forgotten(now)
+        }
+        self._sweep_at = max(_THROTTLES, 2 * len(self._throttles))
+
+    def released(self, allowance: Allowance) -> None:
+        if self._allowances.get(allowance.key) is allowance:
+            del self._allowances[allowance.key]
+
+    def live(self, allowance: Allowance) -> bool:
+        return self._allowances.get(allowance.key) is allowance
+
+    def leave(self, gate: Gate) -> None:
+        """A path is not limited by this gate any more."""
+        gate.users -= 1
+        if not gate.users and gate is not self._server:
+            kind, _, name = gate.name.partition(" ")
+            del self._gates[kind, name]
+
+    def host_room(self, address: str, most: int) -> bool:
+        return not most or self._hosts.get(address, 0) < most
+
+    def host_wait(self, address: str, allowance: Allowance) -> None:
+        self._host_lines.setdefault(address, {})[allowance] = None
+
+    def host_opened(self, address: str) -> None:
+        self._hosts[address] = self._hosts.get(address, 0) + 1
+
+    def host_closed(self, address: str) -> None:
+        count = self._hosts[address] - 1
+        if count:
+            self._hosts[address] = count
+        else:
+            del self._hosts[address]
+        line = self._host_lines.get(address)
+        while line:
+            first = next(iter(line))
+            del line[first]
+            if self.live(first):
+                first.told()
+                break
+        if line is not None and not line:
+            del self._host_lines[address]

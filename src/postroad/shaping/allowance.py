@@ -1,0 +1,243 @@
+"""How many connections a path may have, and when it may send: what deliver asks before it opens one or hands it a
+message. Every call is made on the event loop; none blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, inf
+from typing import TYPE_CHECKING
+
+from postroad.config.schema import DeliveryOptions
+from postroad.shaping.binding import Binding
+from postroad.shaping.gate import Gate
+from postroad.shaping.throttle import Throttle
+
+if TYPE_CHECKING:
+    from postroad.shaping.limits import Limits
+
+# Active messages at which a path wants 63 % of its connections; fits the published curves (momentum.md 4.2).
+_GROWTH = {"normal": 107.0, "high": 42.0}
+
+
+class Allowance:
+    """What one path may do.
+
+    offer: a gate keeps a place for this path, until it has asked or declined. waits: it stands in some line, and will
+    be told. suspended: it may do nothing at all. most: connections it can ever have.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_free",
+        "_hosts",
+        "_limits",
+        "_message",
+        "_refused_by",
+        "_tau",
+        "connections",
+        "gates",
+        "key",
+        "most",
+        "offer",
+        "options",
+        "suspended",
+        "waits",
+    )
+
+    def __init__(self, limits: Limits, binding: str, domain: str) -> None:
+        self.key = (binding, domain)
+        self.connections = 0
+        self.offer: Gate | None = None
+        self.waits = False
+        self.gates: tuple[Gate, ...] = ()
+        self._limits = limits
+        self._hosts: tuple[str, ...] = ()
+        self._refused_by: Gate | None = None
+        self._configure(limits.provider(domain))
+
+    def _configure(self, provider: str) -> None:
+        limits = self._limits
+        binding, domain = self.key
+        self.options = limits.scopes.options(binding, domain, provider)
+        self.gates = limits.gates(self.options, domain, provider)
+        self._message, self._connection = limits.throttles(self.options, self.gates[0].name, provider)
+        delivery = self.options.delivery
+        self.suspended = delivery.suspend_delivery or (binding == "default" and delivery.default_binding == "suspended")
+        self._free = not self._message and not self.suspended
+        self.most = int(min(gate.most for gate in self.gates))
+        self._tau = _GROWTH[delivery.connection_growth]
+
+    @property
+    def delivery(self) -> DeliveryOptions:
+        return self.options.delivery
+
+    @property
+    def binding(self) -> Binding:
+        return self.options.binding
+
+    def located(self, hosts: Sequence[str]) -> None:
+        """The domain's MX hosts: they tell which provider it belongs to."""
+        self._hosts = tuple(hosts)
+        known = self._limits.provider(self.key[1])
+        if self._limits.located(self.key[1], self._hosts) != known:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """The configuration or the provider has changed: what is open counts for its new gates."""
+        before = self.gates
+        self._withdraw()
+        idle = [connection for connection, owner in before[0].idle.items() if owner is self]
+        for connection in idle:
+            self.busy(connection)
+        for gate in before:
+            gate.open -= self.connections
+        limits = self._limits
+        domain = self.key[1]
+        self._configure(limits.located(domain, self._hosts) if self._hosts else limits.provider(domain))
+        for gate in self.gates:
+            gate.open += self.connections
+        for connection in idle:
+            for gate in self.gates:
+                gate.idle[connection] = self
+        for gate in before:
+            limits.leave(gate)
+            gate.hand_out()
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def goal(self, waiting: int) -> int:
+        """How many connections this path should have while `waiting` messages are due. At least 1."""
+        wanted = round(self.options.delivery.max_connections * (1.0 - exp(-waiting / self._tau)))
+        return max(1, min(wanted, self.most))
+
+    def open(self) -> float:
+        """Ask for one connection. 0: granted, and `closed` is called for it once. More: seconds until it is worth
+        asking again. inf: `told` will say when."""
+        wait = self._ask()
+        if wait:
+            self.decline()
+            return wait
+        for gate in self.gates:
+            gate.open += 1
+        self.connections += 1
+        if self.offer is not None:
+            self.offer.offered -= 1
+            self.offer = None
+        return 0.0
+
+    def _ask(self) -> float:
+        self._refused_by = None
+        if self.suspended:
+            return inf
+        gate = self.full()
+        if gate is not None:
+            gate.wait(self)
+            self.waits = True
+            self._refused_by = gate
+            return inf
+        return self._granted(self._connection)
+
+    def full(self) -> Gate | None:
+        for gate in self.gates:
+            if not gate.room(self):
+                return gate
+        return None
+
+    def decline(self) -> None:
+        """A place that is kept for this path is not wanted."""
+        gate = self.offer
+        if gate is not None:
+            self.offer = None
+            gate.offered -= 1
+            gate.hand_out()
+
+    def told(self) -> None:
+        self.waits = False
+        self._limits.told(*self.key)
+
+    def closed(self) -> None:
+        """A granted connection is gone (or was never made)."""
+        self.connections -= 1
+        for gate in self.gates:
+            gate.open -= 1
+        for gate in self.gates:
+            gate.hand_out()
+
+    def host_room(self, address: str) -> bool:
+        return self._limits.host_room(address, self.options.delivery.host_max_connections)
+
+    def host_wait(self, address: str) -> None:
+        """`told` is called when a connection to this address has closed."""
+        self.waits = True
+        self._limits.host_wait(address, self)
+
+    def host_open(self, address: str) -> bool:
+        """A granted connection is about to go there. True: `host_closed` is called for it once. False: it may not."""
+        if not self.host_room(address):
+            return False
+        self._limits.host_opened(address)
+        return True
+
+    def host_closed(self, address: str) -> None:
+        self._limits.host_closed(address)
+
+    def idle(self, connection: object) -> object | None:
+        """This connection has nothing to send. Returns one that should close, since another path waits for its place;
+        that one counts as busy from now on."""
+        for gate in self.gates:
+            gate.idle[connection] = self
+        for gate in self.gates:
+            if gate.others_wait(self):
+                return gate.spare()
+        return None
+
+    def busy(self, connection: object) -> None:
+        for gate in self.gates:
+            gate.idle.pop(connection, None)
+
+    def spare(self) -> object | None:
+        """After `open` said inf: the idle connection that should close to make room, or None. It counts as busy."""
+        return self._refused_by.spare() if self._refused_by is not None else None
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def message(self) -> float:
+        """Ask to send one message. 0: granted. More: seconds until it is worth asking again; inf while suspended."""
+        if self._free:
+            return 0.0
+        return inf if self.suspended else self._granted(self._message)
+
+    def unsent(self) -> None:
+        """The message just granted was not sent."""
+        for throttle in self._message:
+            throttle.give_back()
+
+    def _granted(self, throttles: tuple[Throttle, ...]) -> float:
+        """All must grant; when one refuses, none is used."""
+        if not throttles:
+            return 0.0
+        now = self._limits.now()
+        wait = max(throttle.wait(now) for throttle in throttles)
+        if not wait:
+            for throttle in throttles:
+                throttle.take(now)
+        return wait
+
+    def all_throttles(self) -> tuple[Throttle, ...]:
+        return (*self._message, *self._connection)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """The path is forgotten; it has no connections."""
+        assert not self.connections
+        self._withdraw()
+        self._limits.released(self)
+        for gate in self.gates:
+            self._limits.leave(gate)
+
+    def _withdraw(self) -> None:
+        self.waits = False
+        for gate in self.gates:
+            gate.leave(self)
+        self.decline()
