@@ -157,7 +157,7 @@ def run_rounds(folder: Path, rounds: int, seed: int) -> str:
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    print(run_rounds(tmp_path, 12, 1))
+    print(run_rounds(tmp_path, 10, 1))
 
 
 @pytest.mark.soak
