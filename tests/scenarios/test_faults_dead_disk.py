@@ -97,6 +97,35 @@ async def test_writes_fail_while_mail_goes_out(tmp_path: Path, fault: str) -> No
     balanced(tmp_path, disk)
 
 
+@pytest.mark.parametrize("fault", ["sync", "all", "full"])
+async def test_stopped_while_the_disk_is_dead(tmp_path: Path, fault: str) -> None:
+    """The stop does not wait for the disk. What was delivered and could not be written down is sent again, nothing
+    else is, and nothing is lost."""
+    disk = FaultyDisk(Random(1))
+    with FarEnd([CLOSED]) as far:
+        inside = Inside(tmp_path, far.port, disk)
+        await inside.start()
+        await inside.send(60)
+        far.behave(Rule(name="slow to answer", step="message", delay=0.02))
+        await soon(lambda: len(far.taken) >= 10, "mail goes out")
+        disk.fault = FAULTS[fault]
+        await soon(lambda: inside.engine.journal.holding() and not inside.engine.queue.in_flight, "no more goes out")
+        unwritten = inside.engine.stats().journal.held_events
+        await inside.engine.stop()
+        disk.fault = failing(0)
+        disk.crash(Random(2))
+        far.behave()
+        await inside.start()
+        await inside.engine.recovered()
+        await soon(lambda: inside.live == 0, "the queue is empty")
+        await inside.engine.stop()
+        copies = far.copies()
+    assert copies.keys() == inside.promises.kept
+    assert len(inside.promises.kept) == 60
+    assert copies.total() - 60 <= unwritten
+    balanced(tmp_path, disk)
+
+
 def put_off(inside: Inside) -> bool:
     """Does every message wait for longer than the schedule of retries would make it?"""
     (path,) = inside.engine.paths()
