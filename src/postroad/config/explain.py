@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -33,7 +33,7 @@ class Explained(NamedTuple):
 
 
 class Change(NamedTuple):
-    """An option whose value differs between two generations; "" where it is absent in one."""
+    """An option whose value differs between two generations, as the file would write it; "" where there is none."""
 
     name: str
     before: str
@@ -71,28 +71,47 @@ def explain(generation: Generation, name: str) -> list[Explained]:
 
 
 def difference(old: Generation, new: Generation) -> list[Change]:
-    """What a reload changes, by name."""
-    before = {item.name: item.text for item in effective(old)}
-    after = {item.name: item.text for item in effective(new)}
-    return [
-        Change(name, before.get(name, ""), after.get(name, ""))
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
+    """What a reload changes. Entries of lists go by their names ("binding[a].port"), not their numbers, which move
+    when one is put in between. Of an entry that comes or goes, only what the file sets."""
+    before = {item.name: item for item in _walk(old, old.config, "", "")}
+    after = {item.name: item for item in _walk(new, new.config, "", "")}
+    changes = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was is not None and now is not None:
+            if was.text != now.text:
+                changes.append(Change(name, was.text, now.text))
+        elif (only := was or now) is not None and only.origin is not None:
+            changes.append(Change(name, was.text if was else "", now.text if now else ""))
+    return changes
 
 
-def _walk(generation: Generation, section: Struct, prefix: str) -> Iterator[Explained]:
+# What tells the entries of a list apart, where they have it.
+_KEYS = ("name", "match", "label", "network", "address", "binding")
+
+
+def _walk(generation: Generation, section: Struct, place: str, label: str | None = None) -> Iterator[Explained]:
+    """place: dotted prefix, with numbers. label: the same with the names of entries, by which the items are then
+    called; None: they are called by numbers."""
     assert isinstance(section, Section)
     for option in options(type(section)).values():
         value = getattr(section, option.name)
-        name = f"{prefix}{option.name}"
+        name = f"{place}{option.name}"
+        shown = None if label is None else f"{label}{option.name}"
         if option.form is Form.TABLE:
-            yield from _walk(generation, value, f"{name}.")
+            yield from _walk(generation, value, f"{name}.", None if shown is None else f"{shown}.")
         elif option.form is Form.TABLES:
+            entries = _entry_names(value)
             for index, item in enumerate(value):
-                yield from _walk(generation, item, f"{name}[{index}].")
+                inner = None if shown is None else f"{shown}[{entries[index]}]."
+                yield from _walk(generation, item, f"{name}[{index}].", inner)
         else:
-            yield _explained(option, name, value, generation.origins.get(name))
+            yield _explained(option, shown or name, value, generation.origins.get(name))
+
+
+def _entry_names(entries: Sequence[Struct]) -> list[str]:
+    names = [next((str(value) for key in _KEYS if (value := getattr(entry, key, ""))), "") for entry in entries]
+    return names if len(set(names)) == len(names) else [str(index) for index in range(len(names))]
 
 
 def _declared(section: type[Section], prefix: str) -> Iterator[Explained]:

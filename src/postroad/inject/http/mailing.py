@@ -32,20 +32,23 @@ from postroad.inject.http.shapes import (
 from postroad.message import Context, IdSource, Recipient, Transaction
 from postroad.message.address import AddressError, parse_mailbox
 from postroad.message.trace import date_field, message_id_field
+from postroad.policy import GROUP
 
 RECIPIENTS_A_TRANSACTION = 100
-_POOLS = frozenset({"default", "sp_shared"})
+_POOLS = frozenset({"default", "sp_shared"})  # names for mail that takes what there is
 _encode = msgspec.json.Encoder().encode
 
 
 class Setting(NamedTuple):
-    """What a mailing needs to know of the server. boundary: as for generate.draft. max_content: octets of a message."""
+    """What a mailing needs to know of the server. boundary: as for generate.draft. max_content: octets of a message.
+    is_pool(name): is there such a group of bindings?"""
 
     hostname: str
     ids: IdSource
     boundary: Callable[[], str]
     max_content: int
     max_recipients: int
+    is_pool: Callable[[str], bool] = lambda name: False
 
 
 class _Group(NamedTuple):
@@ -70,7 +73,7 @@ class Mailing:
         faults = Faults()
         options = transmission.options or Options()
         _check_limits(transmission, faults)
-        _check_options(options, transmission, wall, faults)
+        _check_options(options, transmission, wall, setting.is_pool, faults)
         entries = _check_recipients(transmission, setting.max_recipients, faults)
         content: Prepared | None = None
         if transmission.content is None:
@@ -102,6 +105,8 @@ class Mailing:
         self._sender = transmission.return_path or content.sender
         self._metadata = transmission.metadata or {}
         self._options = options
+        pool = options.ip_pool or ""
+        self._context = {GROUP: pool} if setting.is_pool(pool) else None
         self._groups: dict[_Group, list[Recipient]] = {}
         self._plain_event: dict[str, object] = {"rcpt_meta": self._metadata, "rcpt_tags": []}
         self._event: dict[str, object] = {
@@ -115,6 +120,8 @@ class Mailing:
         }
         if transmission.campaign_id:
             self._event["campaign_id"] = transmission.campaign_id
+        if pool:
+            self._event["ip_pool"] = pool
         if options.transactional:
             self._event["transactional"] = "1"
 
@@ -148,6 +155,7 @@ class Mailing:
                     recipients[start : start + RECIPIENTS_A_TRANSACTION],
                     body,
                     connection=self._connection,
+                    context=self._context,
                     method="rest",
                     smtputf8=group.smtputf8,
                     event=self._event,
@@ -232,7 +240,9 @@ def _check_limits(transmission: Transmission, faults: Faults) -> None:
             faults.add(wrong[0], f"return_path: {wrong[1]}")
 
 
-def _check_options(options: Options, transmission: Transmission, wall: float, faults: Faults) -> None:
+def _check_options(
+    options: Options, transmission: Transmission, wall: float, is_pool: Callable[[str], bool], faults: Faults
+) -> None:
     """Options without effect yet pass; those whose absence the recipient would notice are refused."""
     start = options.start_time
     if start is not None and start != "now":
@@ -248,8 +258,9 @@ def _check_options(options: Options, transmission: Transmission, wall: float, fa
             faults.add(Code.INVALID_FORMAT, "options.start_time must be YYYY-MM-DDTHH:MM:SS+-HH:MM or now")
     if options.inline_css:
         faults.add(Code.INVALID_FORMAT, "options.inline_css is not available in this version")
-    if options.ip_pool and options.ip_pool.lower() not in _POOLS:
-        faults.add(Code.INVALID_PARAMS, f"options.ip_pool '{options.ip_pool[:64]}' does not exist")
+    pool = options.ip_pool
+    if pool and pool.lower() not in _POOLS and not is_pool(pool):
+        faults.add(Code.INVALID_PARAMS, f"options.ip_pool '{pool[:64]}' does not exist")
     if transmission.tracking_domain:
         name = transmission.tracking_domain[:255]
         faults.add(
