@@ -58,7 +58,7 @@ class Cycle:
         self._moved = moved
         self._forget = forget
 
-        self.refusal: str | None = None
+        self.refusal: JournalError | None = None
         self.held = 0
         self.end = writer.end_cursor()
         self.unwritten: dict[int, Mail] = {}
@@ -286,9 +286,8 @@ class Cycle:
             self._loop.call_exception_handler({"message": "a journal callback failed", "exception": error})
 
     def _set_health(self, refusal: JournalError | None, held: int) -> None:
-        before, self.refusal = self.refusal, None if refusal is None else str(refusal)
-        self.held = held
-        if self.refusal is not None and before is None:
-            self._alarm("disk_full" if isinstance(refusal, JournalFull) else "disk_failed", self.refusal)
-        elif self.refusal is None and before is not None:
+        before, self.refusal, self.held = self.refusal, refusal, held
+        if refusal is not None and before is None:
+            self._alarm("disk_full" if isinstance(refusal, JournalFull) else "disk_failed", str(refusal))
+        elif refusal is None and before is not None:
             self._alarm("disk_recovered", f"no longer: {before}")

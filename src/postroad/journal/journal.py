@@ -176,7 +176,7 @@ class Journal:
 
     def refusal(self) -> str | None:
         """Why new mail must be refused now, or None."""
-        return self._cycle.refusal
+        return str(self._cycle.refusal) if self._cycle.refusal is not None else None
 
     def holding(self) -> bool:
         """A failing disk keeps events from being written: begin no attempts whose outcome could then be lost."""
@@ -188,7 +188,7 @@ class Journal:
         done(place) is called on the loop when it is kept at the journal's durability, done(error) when it is not.
         """
         if self._closed or self._cycle.refusal is not None:
-            self._loop.call_soon(done, JournalError(self._cycle.refusal or "the journal is closed"))
+            self._loop.call_soon(done, self._cycle.refusal or JournalError("the journal is closed"))
         elif mail_size(mail) > MAX_RECORD:
             self._loop.call_soon(done, JournalError(f"the message is larger than {MAX_RECORD} bytes"))
         else:
@@ -348,7 +348,7 @@ class Journal:
             waiting_events=cycle.waiting_events,
             held_events=cycle.held,
             recovered=self._catalog is None,
-            refusal=cycle.refusal,
+            refusal=self.refusal(),
         )
 
     async def close(self) -> None:
@@ -363,7 +363,7 @@ class Journal:
         closed: asyncio.Future[None] = self._loop.create_future()
         self._committer.submit(lambda: self._run_close(closed))
         await closed
-        self._cycle.give_up(JournalError(self._cycle.refusal or "the journal is closed"))
+        self._cycle.give_up(self._cycle.refusal or JournalError("the journal is closed"))
         self._stop()
 
     def _run_close(self, closed: asyncio.Future[None]) -> None:
