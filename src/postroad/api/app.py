@@ -11,10 +11,11 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 
+from postroad.api.admin import Admin, admin_routes
 from postroad.api.envelope import JSON, failed, reply
 from postroad.api.openapi import document
 from postroad.api.transmissions import Injection
-from postroad.auth import ApiKeys, AuthFailure
+from postroad.auth import ApiKeys, AuthFailure, Key
 from postroad.inject.http import Code, Failure
 
 _BASES = ("/api/v1", "/api/labs")  # labs: an alias that old clients use (api.md 1.1)
@@ -22,16 +23,25 @@ _log = structlog.get_logger("postroad.api")
 _BY_STATUS = {404: Code.INVALID_URI, 405: Code.INVALID_METHOD, 413: Code.TOO_LARGE, 415: Code.UNSUPPORTED_TYPE}
 
 
-def make_app(injection: Injection, keys: Callable[[], ApiKeys], accepting: Callable[[], bool]) -> Litestar:
-    """The ASGI application. keys: the valid ones, asked for at each request; accepting: false once we are stopping."""
+def make_app(
+    injection: Injection, keys: Callable[[], ApiKeys], accepting: Callable[[], bool], admin: Admin | None = None
+) -> Litestar:
+    """The ASGI application. keys: the valid ones, asked for at each request; accepting: false once we are stopping.
+    admin: the console; without one there is no admin API."""
+
+    def require(connection: ASGIConnection[Any, Any, Any, Any], grant: str) -> Key:
+        result = keys().authenticate(_authorization(connection.scope["headers"]), _peer(connection.scope))
+        if result is AuthFailure.FORBIDDEN:
+            raise Failure(Code.FORBIDDEN, "the key may not be used from this address")
+        if not isinstance(result, Key):
+            raise Failure(Code.UNAUTHORIZED)
+        if not result.may(grant):
+            raise Failure(Code.FORBIDDEN, f"the key lacks the grant {grant!r}")
+        return result
 
     # A coroutine: Litestar runs plain functions in a thread.
     async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        result = keys().authenticate(_authorization(connection.scope["headers"]), _peer(connection.scope))
-        if result is AuthFailure.UNAUTHORIZED:
-            raise Failure(Code.UNAUTHORIZED)
-        if result is AuthFailure.FORBIDDEN:
-            raise Failure(Code.FORBIDDEN, "the key may not be used from this address")
+        require(connection, "transmissions")
 
     @post([f"{base}/transmissions" for base in _BASES], status_code=200, guards=[require_key])
     async def create_transmission(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -57,7 +67,7 @@ def make_app(injection: Injection, keys: Callable[[], ApiKeys], accepting: Calla
         return Response(described, media_type=JSON)
 
     return Litestar(
-        [create_transmission, health, ready, openapi],
+        [create_transmission, health, ready, openapi, *(admin_routes(admin, require) if admin is not None else ())],
         exception_handlers={Failure: _told, HTTPException: _framework, Exception: _unforeseen},
         openapi_config=None,
         logging_config=None,  # logging belongs to the process, not to a library

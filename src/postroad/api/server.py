@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from postroad.api.admin import Admin
 from postroad.api.app import make_app
 from postroad.api.body import Budget
 from postroad.api.connection import Connection, Shared
@@ -27,7 +28,7 @@ class HttpServer:
     """HTTP injection of one engine. Start it, then: stop_accepting, drain, close.
 
     rng makes MIME boundaries: SystemRandom in production, so that nobody can foresee one; a seeded Random in the
-    simulation. keys may be replaced at any time.
+    simulation. keys may be replaced at any time. admin: the console, for the admin API and the metrics.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class HttpServer:
         clock: Clock,
         ids: IdSource,
         rng: random.Random,
+        admin: Admin | None = None,
     ) -> None:
         self.keys = ApiKeys(options.keys)
         self._options = options
@@ -49,7 +51,7 @@ class HttpServer:
         )
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
-        app = make_app(injection, lambda: self.keys, lambda: self._accepting)
+        app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin)
 
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             # close() cancels what is left of open requests; that is no error to be logged.

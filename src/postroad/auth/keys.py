@@ -13,11 +13,17 @@ from typing import NamedTuple
 
 from postroad.config.schema import ApiKey
 
+GRANTS = ("transmissions", "metrics", "admin")
+
 
 class Key(NamedTuple):
-    """A key that was recognised."""
+    """A key that was recognised. grants: words of GRANTS; admin implies metrics."""
 
     label: str
+    grants: frozenset[str] = frozenset(("transmissions",))
+
+    def may(self, grant: str) -> bool:
+        return grant in self.grants or (grant == "metrics" and "admin" in self.grants)
 
 
 class AuthFailure(Enum):
@@ -39,7 +45,8 @@ def new_key() -> tuple[str, str]:
 
 
 class ApiKeys:
-    """The keys of one configuration generation. Raises ValueError on a network that is none, naming the key."""
+    """The keys of one configuration generation. Raises ValueError on a network or a grant that is none, naming the
+    key."""
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         self._entries: dict[bytes, _Entry] = {}
@@ -48,7 +55,10 @@ class ApiKeys:
                 networks = tuple(ipaddress.ip_network(network) for network in key.networks)
             except ValueError as error:
                 raise ValueError(f"API key {key.label!r}: {error}") from None
-            self._entries[bytes.fromhex(key.sha256)] = _Entry(Key(key.label), networks)
+            for grant in key.grants:
+                if grant not in GRANTS:
+                    raise ValueError(f"API key {key.label!r}: {grant!r} is no grant; known: {', '.join(GRANTS)}")
+            self._entries[bytes.fromhex(key.sha256)] = _Entry(Key(key.label, frozenset(key.grants)), networks)
 
     def __len__(self) -> int:
         return len(self._entries)

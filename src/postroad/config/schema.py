@@ -159,6 +159,10 @@ class ApiKey(Section, frozen=True, kw_only=True):
     networks: Annotated[list[str], Meta(description="Networks the key may be used from; empty: any.")] = field(
         default_factory=list
     )
+    grants: Annotated[
+        list[str],
+        Meta(description="What it may do: transmissions, metrics (scrape them), admin (all the console can)."),
+    ] = field(default_factory=lambda: ["transmissions"])
 
 
 class HttpOptions(Section, frozen=True, kw_only=True):

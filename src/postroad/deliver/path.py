@@ -50,7 +50,7 @@ class Path:
         self._means = means
         self._supply = means.supply
         self._loop = asyncio.get_running_loop()
-        self._route = Route(means, self.allowance, domain, self._on_route)
+        self.route = Route(means, self.allowance, domain, self._on_route)
         self.idle: list[Connection] = []
         self._carried = CarriedMessages()
         self._loads: dict[asyncio.Task[bool], None] = {}
@@ -75,6 +75,28 @@ class Path:
     def _options(self) -> DeliveryOptions:
         return self.allowance.delivery
 
+    # --- for the operator ---------------------------------------------------------------------------------------------
+
+    @property
+    def carried(self) -> int:
+        """Messages in flight between two connections."""
+        return len(self._carried)
+
+    @property
+    def sweeping(self) -> bool:
+        """All that waits is being settled, because there is no way to deliver it."""
+        return self._sweep is not None
+
+    def ceiling(self, now: float) -> int | None:
+        """No more connections than this, since a host refused one more; None: no such thing."""
+        return self._ceiling if now < self._ceiling_until else None
+
+    def forgive(self, address: str) -> None:
+        """Forget that this host failed."""
+        source = self.binding.source(address)
+        self._means.health.works(source, address)
+        self._means.health.serves(source, address)
+
     # --- when to work -------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
@@ -85,7 +107,7 @@ class Path:
 
     def reconfigured(self) -> None:
         """Other options may count. Connections made with the old ones end with their message."""
-        self._route.expire()
+        self.route.expire()
         for connection in list(self.connections):
             if connection.terms != _terms(self.allowance.options):
                 self.end(connection)
@@ -119,12 +141,12 @@ class Path:
                 connection.work()
                 if connection.idle:
                     break  # something holds the mail back, from the others as well
-            if self._waiting() and self._sweep is None and not self._route.finding:
-                if self._route.fresh():
+            if self._waiting() and self._sweep is None and not self.route.finding:
+                if self.route.fresh():
                     self._dial_for_carried()
                     self._dial_for_queue()
                 else:
-                    self._route.find()
+                    self.route.find()
         self.allowance.decline()  # what is kept for us and not used is for others
         self._pool.quiet(self)
 
@@ -139,7 +161,7 @@ class Path:
             or self._loads
             or self._carried
             or self._sweep
-            or self._route.finding
+            or self.route.finding
             or self._woken
             or self._alarm
             or (self.allowance.waits and not self._stopping)
@@ -165,7 +187,7 @@ class Path:
             if self._loop.time() < self._ceiling_until:
                 goal = min(goal, self._ceiling)
         while len(self.connections) + len(self.dialing) < goal:
-            plan = self._route.plan(self._in_use())
+            plan = self.route.plan(self._in_use())
             if not plan:
                 if not self.connections and not self.dialing:
                     self._settle_avoided()
@@ -183,7 +205,7 @@ class Path:
                 continue  # any connection will do; or the next one may
             if any(connection.target.address not in carried.tried for connection in self.connections):
                 continue
-            plan = self._route.plan(self._in_use(), carried.tried)
+            plan = self.route.plan(self._in_use(), carried.tried)
             if not plan:
                 self._carried.remove(carried)
                 self._settle_carried(carried)
@@ -228,7 +250,7 @@ class Path:
         task = self._loop.create_task(
             dial(
                 plan,
-                self._route.port,
+                self.route.port,
                 source=binding.source,
                 timeout=float(options.connect_timeout),
                 admit=lambda target: allowance.host_open(target.address),
@@ -276,7 +298,7 @@ class Path:
         self.connections[connection] = None
         target = connection.target
         self._means.health.works(self.binding.source(target.address), target.address)
-        if self._route.worse(target):
+        if self.route.worse(target):
             # When the better host may be tried again, this connection must not go on for ever.
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
@@ -349,7 +371,7 @@ class Path:
             return False
         if carried.tried:
             most = self.allowance.most
-            if len(self._carried) >= most or not self._route.plan((), carried.tried):
+            if len(self._carried) >= most or not self.route.plan((), carried.tried):
                 return False
             if len(self.connections) >= most:
                 connection.leaving = True  # it would stand in the other host's way
@@ -380,7 +402,7 @@ class Path:
 
     def _settle_avoided(self) -> None:
         """Every host failed a moment ago: say so at once rather than try each new message on them."""
-        avoided = self._route.avoided()
+        avoided = self.route.avoided()
         if avoided is None:
             self._wake_after(_PAUSE)
         else:
@@ -425,7 +447,7 @@ class Path:
             self._alarm = None
         if self._sweep is not None:
             self._sweep.stop()
-        self._route.stop()
+        self.route.stop()
         for task in self.dialing:
             task.cancel()
         for carried in self._carried.clear():

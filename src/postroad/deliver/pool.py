@@ -112,6 +112,10 @@ class Deliverer:
         for path in list(self._paths.values()):
             path.abort()
 
+    def path(self, binding: str, domain: str) -> Path | None:
+        """For looking only; None when there is nothing to do for this path now."""
+        return self._paths.get((binding, domain))
+
     def stats(self) -> DeliveryStats:
         paths = self._paths.values()
         verdicts = self._means.counts.verdicts

@@ -41,6 +41,11 @@ class Route:
         """A look-up is under way."""
         return self._finding is not None
 
+    @property
+    def targets(self) -> list[Target]:
+        """What was found last."""
+        return self._targets
+
     def fresh(self) -> bool:
         return self._loop.time() < self._until
 

@@ -8,6 +8,7 @@ beyond `journal.event_retention_size` loses events and is told so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
@@ -92,6 +93,16 @@ class Hose:
     def names(self) -> list[str]:
         """All consumers that have a cursor."""
         return self._files.names()
+
+    def standing(self) -> dict[str, int]:
+        """The acknowledged cursor of each consumer, as far as it can be read. Blocks."""
+        found = {}
+        for name in self.names():
+            with contextlib.suppress(ConsumerError, OSError):
+                cursor = self._files.get(name)
+                if cursor is not None:
+                    found[name] = cursor
+        return found
 
     async def consumer(self, name: str, start: Start = "end", kinds: Collection[int] | None = None) -> Consumer:
         """Open a consumer. start: where a new one begins; one that has a cursor goes on there. kinds: the types it

@@ -1,6 +1,6 @@
 """The thing itself: message, envelope, contexts, addresses, header primitives, and the seams between rooms."""
 
-from postroad.message.ids import IdSource, message_id_text, parse_message_id
+from postroad.message.ids import IdSource, id_time, message_id_text, parse_message_id
 from postroad.message.model import Body, Context, Message, Notify, Recipient, Ret, Transaction
 from postroad.message.outcome import Outcome, Reply, Stage, Verdict
 from postroad.message.seams import Accepted, Acceptor, Refused, Rejection, Supply
@@ -23,6 +23,7 @@ __all__ = [
     "Supply",
     "Transaction",
     "Verdict",
+    "id_time",
     "message_id_text",
     "parse_message_id",
 ]

@@ -39,6 +39,11 @@ class IdSource:
         return (used // _STEP + 1) * _STEP | self._engine
 
 
+def id_time(number: int) -> float:
+    """Unix seconds at which the id was given."""
+    return number // _STEP / 1000 + _ORIGIN
+
+
 def message_id_text(number: int) -> str:
     return f"{number:016x}"
 

@@ -7,7 +7,7 @@ active or delayed queue of its path, or deliver has it. Every method runs on the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -296,6 +296,20 @@ class Queue:
     def path(self, binding: str, domain: str) -> Path | None:
         """For looking only."""
         return self._paths.get(binding, domain)
+
+    def paths(self) -> list[Path]:
+        """For looking only."""
+        return list(self._paths)
+
+    def flying(self, numbers: Iterable[int]) -> int:
+        """How many of these are in flight."""
+        taken = self._live.taken
+        return sum(number in taken for number in numbers)
+
+    @property
+    def resident(self) -> int:
+        """Octets of messages kept in memory."""
+        return self._live.resident
 
     def listing(self, where: Where, limit: int) -> list[Standing]:
         """The first messages that are there, in the order in which their queues will give them out."""

@@ -1,21 +1,27 @@
-"""The control socket: how commands on this machine ask a running engine. One JSON line in, one JSON line out.
+"""The control socket: how commands on this machine ask a running engine. One JSON line in, one JSON line out; some
+verbs answer with a line for each thing as it happens, until the asker hangs up.
 
-It lies in the data folder with the folder's rights (0600), so whoever may ask may read the mail anyway. The HTTP admin
-API of the console will stand on the same answers.
+It lies in the data folder with the folder's rights (0600), so whoever may ask may read the mail anyway. The verbs of
+the console are those of the HTTP admin API.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import os
+import pwd
 import socket
-from collections.abc import Callable
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from postroad.console import Console, ConsoleError
 
 _MAX_REQUEST = 65_536
 _TIMEOUT = 10.0  # seconds a command waits for the answer
@@ -32,11 +38,13 @@ class ControlError(Exception):
 
 
 class ControlServer:
-    """answers: verb -> function with keyword arguments, returning something msgspec can encode."""
+    """answers: verb -> function or coroutine function with keyword arguments, returning something msgspec can encode.
+    console: has verbs of its own."""
 
-    def __init__(self, data_dir: Path, answers: dict[str, Answer]) -> None:
+    def __init__(self, data_dir: Path, answers: dict[str, Answer], console: Console | None = None) -> None:
         self._data_dir = data_dir
         self._answers = answers
+        self._console = console
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -62,39 +70,96 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, ValueError):
             line = await asyncio.wait_for(reader.readline(), _TIMEOUT)
-            writer.write(msgspec.json.encode(self._answer(line)) + b"\n")
-            await writer.drain()
+            reply = await self._answer(line, _user(writer))
+            result = reply.get("result")
+            if isinstance(result, AsyncIterator):
+                await self._stream(result, reader, writer)
+            else:
+                writer.write(msgspec.json.encode(reply) + b"\n")
+                await writer.drain()
         writer.close()
 
-    def _answer(self, line: bytes) -> dict[str, object]:
+    async def _stream(
+        self, items: AsyncIterator[object], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """A line an item, until there are no more or the asker hangs up."""
+        gone = asyncio.ensure_future(reader.read(1))
+
+        async def send() -> None:
+            async for item in items:
+                writer.write(msgspec.json.encode({"item": item}) + b"\n")
+                await writer.drain()
+            writer.write(b'{"result":null}\n')
+
+        sending = asyncio.ensure_future(send())
+        try:
+            await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+
+    async def _answer(self, line: bytes, who: str) -> dict[str, object]:
         try:
             request = json.loads(line)
             verb = request.pop("verb")
-            answer = self._answers[verb]
+            answer = self._answers.get(verb)
         except (ValueError, KeyError, AttributeError, TypeError):
             return {"error": f"no such request; known verbs: {', '.join(sorted(self._answers))}"}
         try:
-            return {"result": answer(**request)}
-        except (TypeError, ValueError) as error:
+            if answer is None and self._console is not None:
+                return {"result": await self._console.answer(verb, request, who)}
+            if answer is None:
+                return {"error": f"no such request; known verbs: {', '.join(sorted(self._answers))}"}
+            result = answer(**request)
+            return {"result": await result if inspect.isawaitable(result) else result}
+        except (TypeError, ValueError, ConsoleError) as error:
             return {"error": str(error)}
 
 
-def ask(data_dir: Path, verb: str, **arguments: object) -> Any:
-    """Ask the engine that owns this data folder. Raises ControlError."""
+def _user(writer: asyncio.StreamWriter) -> str:
+    """Who is at the other end of the socket, as the system knows it."""
+    sock = writer.get_extra_info("socket")
+    # Another descriptor of the same socket: not every loop's own lets itself be asked.
+    with socket.socket(fileno=os.dup(sock.fileno())) as own:
+        _, uid, _ = struct.unpack("3i", own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+def ask(data_dir: Path, verb: str, *, wait: float | None = _TIMEOUT, **arguments: object) -> Any:
+    """Ask the engine that owns this data folder. wait: seconds, None for as long as it takes. Raises ControlError."""
+    for reply in _replies(data_dir, verb, wait, arguments):
+        return reply["result"]
+    raise ControlError(f"the server on {data_dir} hung up")
+
+
+def follow(data_dir: Path, verb: str, **arguments: object) -> Iterator[Any]:
+    """The items of an answer that comes piece by piece. Raises ControlError."""
+    for reply in _replies(data_dir, verb, None, arguments):
+        if "item" not in reply:
+            return
+        yield reply["item"]
+
+
+def _replies(data_dir: Path, verb: str, wait: float | None, arguments: dict[str, object]) -> Iterator[dict[str, Any]]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, _short(data_dir) as short:
-            sock.settimeout(_TIMEOUT)
+            sock.settimeout(wait)
             sock.connect(short)
             sock.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
             with sock.makefile("rb") as stream:
-                reply = json.loads(stream.readline())
+                for line in stream:
+                    reply = json.loads(line)
+                    if "error" in reply:
+                        raise ControlError(reply["error"])
+                    yield reply
     except (FileNotFoundError, ConnectionRefusedError):
         raise ControlError(f"no server is running on {data_dir} (start one with `postroad serve`)") from None
     except (OSError, ValueError) as error:
         raise ControlError(f"the server on {data_dir} did not answer: {error}") from None
-    if "error" in reply:
-        raise ControlError(reply["error"])
-    return reply["result"]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from postroad.api import HttpServer
 from postroad.config.schema import Config
+from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import SmtpListener
@@ -89,12 +90,33 @@ class Engine:
         self.limits = Limits(config, asyncio.get_running_loop().time)
         self.deliverer = Deliverer(self.queue, resolver, self.limits, hostname=hostname, rng=rng)
         self.queue.on_work(self.deliverer.wake)
+        self.console = Console(
+            Parts(
+                self.queue,
+                self.deliverer,
+                self.journal,
+                self.hose,
+                clock,
+                lambda: self.config,
+                data_dir,
+                self._sessions,
+                lambda: self._recovered,
+            )
+        )
         self.listeners = [
             SmtpListener(options, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, reuse_port=reuse_port)
             for options in config.listener
         ]
         self.http = (
-            HttpServer(config.http, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, rng=rng)
+            HttpServer(
+                config.http,
+                hostname=hostname,
+                acceptor=self.queue,
+                clock=clock,
+                ids=ids,
+                rng=rng,
+                admin=self.console,
+            )
             if config.http.address
             else None
         )
@@ -130,6 +152,7 @@ class Engine:
         await asyncio.gather(*doors)
         if self.http is not None:
             await self.http.drain(drain)
+        self.console.close()
         self.queue.stop()
         await self.deliverer.stop(drain)
         if self._recovery is not None:
@@ -139,6 +162,9 @@ class Engine:
         if self.http is not None:
             await self.http.close()
         await self.journal.close()
+
+    def _sessions(self) -> int:
+        return sum(listener.sessions for listener in self.listeners)
 
     def paths(self) -> list[PathCount]:
         return self.queue.summary()
@@ -150,7 +176,7 @@ class Engine:
             in_flight=self.queue.in_flight,
             recovered=self._recovered,
             refusal=None if refusal is None else str(refusal),
-            sessions=sum(listener.sessions for listener in self.listeners),
+            sessions=self._sessions(),
             delivery=self.deliverer.stats(),
             journal=self.journal.stats(),
         )

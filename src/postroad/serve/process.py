@@ -13,6 +13,7 @@ import structlog
 from postroad import __version__
 from postroad.config import Generation
 from postroad.config.schema import Config
+from postroad.console import HoldsError
 from postroad.journal import JournalError
 from postroad.net import DnsResolver, SystemClock
 from postroad.serve.control import ControlServer
@@ -57,8 +58,10 @@ async def serve(generation: Generation) -> None:
         engine = Engine(config, data_dir, clock=SystemClock(), resolver=resolver, rng=rng)
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
+    except HoldsError as error:
+        raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
-    control = ControlServer(data_dir, {"status": engine.stats, "queues": engine.paths})
+    control = ControlServer(data_dir, {"status": engine.stats, "queues": engine.paths}, engine.console)
     try:
         await engine.start()
     except (OSError, ValueError) as error:

@@ -223,6 +223,10 @@ class Allowance:
                 throttle.take(now)
         return wait
 
+    def throttles(self) -> tuple[tuple[str, tuple[Throttle, ...]], ...]:
+        """By what they count."""
+        return ("messages", self._message), ("connections", self._connection)
+
     def all_throttles(self) -> tuple[Throttle, ...]:
         return (*self._message, *self._connection)
 

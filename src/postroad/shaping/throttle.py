@@ -59,6 +59,11 @@ class Window:
                 return run.end
         raise AssertionError("runs hold less than was counted")
 
+    def held(self, now: float) -> int:
+        """Grants that count now."""
+        self.free_at(now)
+        return self._held
+
     def take(self, now: float) -> None:
         runs = self._runs
         end = now + self.seconds

@@ -1,0 +1,142 @@
+"""The metrics of an engine, in the text format of Prometheus. Nothing is counted here: at a scrape the rooms are asked
+for what they count anyway, so a metric costs the mail nothing.
+
+No label has more values than a fixed few, but for `domain` of the fullest paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from postroad import __version__
+from postroad.console.parts import Parts
+from postroad.console.watch import ALARMS, Alarm
+
+_TOP = 20  # paths that get labels of their own
+
+
+class Metric(NamedTuple):
+    """labels: names of its labels."""
+
+    name: str
+    kind: str  # counter or gauge
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+class Sample(NamedTuple):
+    """labels: values, in the order of the metric's names."""
+
+    metric: Metric
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(f"postroad_{name}_total", "counter", text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(f"postroad_{name}", "gauge", text, labels)
+
+
+INFO = _gauge("info", "Always 1; the version is its label.", "version")
+ACCEPTED = _counter("accepted", "Messages accepted, a recipient each, since the journal began.")
+ENDED = _counter("ended", "Messages that came to an end, however, since the journal began.")
+ATTEMPTS = _counter("attempts", "Delivery attempts by outcome, since the start.", "outcome")
+REFUSED = _counter("refused", "Transactions refused for want of room or because of stopping, since the start.")
+REJECTED = _counter("rejected", "Recipients and messages refused at the door by rule, since the start.")
+MESSAGES = _gauge("queue_messages", "Queued messages by state.", "state")
+PATHS = _gauge("queue_paths", "Pairs of binding and routing domain that have messages.")
+TOP = _gauge("queue_top_messages", f"Queued messages of the {_TOP} fullest paths.", "binding", "domain", "state")
+RESIDENT = _gauge("queue_resident_bytes", "Octets of queued messages kept in memory.")
+SESSIONS = _gauge("smtp_sessions", "SMTP sessions open to us.")
+CONNECTIONS = _gauge("connections", "Connections to receivers by state.", "state")
+OPENED = _counter("connections_opened", "Connections to receivers asked for, since the start.")
+COMMITS = _counter("journal_commits", "Commits of the journal, since the start.")
+COMMITTED = _counter("journal_records", "Records committed, by stream, since the start.", "stream")
+WAITING = _gauge("journal_waiting", "Records that wait for their commit, by stream.", "stream")
+HELD = _gauge("journal_held_events", "Events that a failing disk keeps waiting.")
+SEGMENTS = _gauge("journal_segments", "Segment files of the journal, by stream.", "stream")
+ACCEPTING = _gauge("accepting", "1 when new mail is welcome, 0 when it is refused.")
+LAG = _gauge("events_lag_seconds", "Age of the oldest event that a consumer has not acknowledged.", "consumer")
+SUSPENSIONS = _gauge("suspensions", "Suspensions by operators.")
+ALARM = _gauge("alarm", "How many alarms of this name there are now.", "name")
+
+METRICS = (
+    *(INFO, ACCEPTED, ENDED, ATTEMPTS, REFUSED, REJECTED, MESSAGES, PATHS, TOP, RESIDENT, SESSIONS, CONNECTIONS),
+    *(OPENED, COMMITS, COMMITTED, WAITING, HELD, SEGMENTS, ACCEPTING, LAG, SUSPENSIONS, ALARM),
+)
+
+
+def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> list[Sample]:
+    """A snapshot. lags: see overview.lags."""
+    queue = parts.queue
+    delivery = parts.deliverer.stats()
+    journal = parts.journal.stats()
+    summary = queue.summary()
+    totals = {state: sum(getattr(count, state) for count in summary) for state in ("active", "delayed", "in_flight")}
+    named = dict.fromkeys(ALARMS, 0)
+    for alarm in alarms:
+        named[alarm.name] += 1
+    return [
+        Sample(INFO, 1, (__version__,)),
+        Sample(ACCEPTED, journal.accepted),
+        Sample(ENDED, journal.terminal),
+        Sample(ATTEMPTS, delivery.delivered, ("delivered",)),
+        Sample(ATTEMPTS, delivery.deferred, ("deferred",)),
+        Sample(ATTEMPTS, delivery.failed, ("failed",)),
+        Sample(REFUSED, queue.refused),
+        Sample(REJECTED, queue.rejections),
+        *(Sample(MESSAGES, number, (state,)) for state, number in totals.items()),
+        Sample(PATHS, len(summary)),
+        *(
+            Sample(TOP, getattr(count, state), (count.binding, count.domain, state))
+            for count in summary[:_TOP]
+            for state in totals
+        ),
+        Sample(RESIDENT, queue.resident),
+        Sample(SESSIONS, parts.sessions()),
+        Sample(CONNECTIONS, delivery.busy, ("busy",)),
+        Sample(CONNECTIONS, delivery.idle, ("idle",)),
+        Sample(CONNECTIONS, delivery.connecting, ("connecting",)),
+        Sample(OPENED, delivery.opened),
+        Sample(COMMITS, journal.commits),
+        Sample(COMMITTED, journal.committed_mail, ("mail",)),
+        Sample(COMMITTED, journal.committed_events, ("events",)),
+        Sample(WAITING, journal.waiting_mail, ("mail",)),
+        Sample(WAITING, journal.waiting_events, ("events",)),
+        Sample(HELD, journal.held_events),
+        Sample(SEGMENTS, journal.mail_segments, ("mail",)),
+        Sample(SEGMENTS, journal.event_segments, ("events",)),
+        Sample(ACCEPTING, 1 if parts.refusal() is None else 0),
+        *(Sample(LAG, lag, (name,)) for name, lag in sorted(lags.items())),
+        Sample(SUSPENSIONS, len(queue.suspensions.rules)),
+        *(Sample(ALARM, number, (name,)) for name, number in named.items()),
+    ]
+
+
+def render(samples: Iterable[Sample]) -> str:
+    """The samples of each metric together, as the format wants it."""
+    by_metric: dict[Metric, list[Sample]] = {}
+    for sample in samples:
+        by_metric.setdefault(sample.metric, []).append(sample)
+    lines = []
+    for metric, found in by_metric.items():
+        lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
+        for sample in found:
+            named = ",".join(
+                f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, sample.labels, strict=True)
+            )
+            lines.append(f"{metric.name}{{{named}}} {_number(sample)}" if named else f"{metric.name} {_number(sample)}")
+    return "\n".join(lines) + "\n"
+
+
+def _number(sample: Sample) -> str:
+    value = sample.value
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
