@@ -25,9 +25,14 @@ Directory = Annotated[
 
 
 def _folder(directory: Path | None, config: Path) -> Path:
+    """Only one that holds a journal: a mistyped name must neither pass an audit nor get files of ours."""
     folder = directory if directory is not None else load_config(config).data_dir / "journal"
-    if not folder.is_dir():
-        fail(f"there is no folder {folder}")
+    try:
+        found = any(folder.glob("*-*.seg"))
+    except (OSError, ValueError) as error:
+        fail(error)
+    if not found:
+        fail(f"there is no journal in {folder}; has the server run?")
     return folder
 
 
@@ -42,7 +47,7 @@ def _explained() -> Iterator[None]:
 
 
 def _show(value: object) -> None:
-    """A dataclass as JSON."""
+    """A dataclass, or what was made of one, as JSON."""
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
@@ -51,12 +56,14 @@ def _show(value: object) -> None:
 @app.command()
 def stat(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show size, segments and balance."""
+    import msgspec
+
     from postroad.journal import stat as read
 
     with _explained():
         result = read(_folder(directory, config))
     if as_json:
-        _show(result)
+        _show(msgspec.to_builtins(result) | {"queued": result.queued})
         return
     for name, stream in (("mail", result.mail), ("events", result.events)):
         typer.echo(f"{name:7} {stream.segments} segments ({stream.first}-{stream.last}), {stream.octets:,} octets")

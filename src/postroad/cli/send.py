@@ -28,9 +28,11 @@ def send(
     as_json: JsonOption = False,
 ) -> None:
     """Send one mail by hand through a running server's SMTP listener."""
+    envelope = "" if sender == "<>" else sender
+    for address in [*([envelope] if sender != "<>" else []), *to]:
+        _check_address(address)
     host, port = _target(server, config)
     content = _content(sender, to, subject, text, eml)
-    envelope = "" if sender == "<>" else sender
     try:
         with smtplib.SMTP(host, port, timeout=30) as smtp:
             code, reply, refused = _transaction(smtp, envelope, to, content)
@@ -47,16 +49,30 @@ def send(
         raise typer.Exit(1)
 
 
+def _check_address(address: str) -> None:
+    """smtplib would make an address of nearly anything, and not the one that was meant."""
+    from postroad.message.address import AddressError, parse_mailbox
+
+    try:
+        parse_mailbox(address)
+    except AddressError as error:
+        fail(f"{address!r}: {error}", 2)
+
+
 def _target(server: str, config: Path) -> tuple[str, int]:
     if not server:
         listeners = load_config(config).config.listener
         if not listeners:
             fail("the configuration has no SMTP listener; name one with --server HOST:PORT")
         server = listeners[0].address
-    host, _, port = server.rpartition(":")
-    if not host or not port.isdigit():
-        fail(f"--server is HOST:PORT, not {server!r}", 2)
-    return host.strip("[]"), int(port)
+    from postroad.config import split_address
+
+    try:
+        host, port = split_address(server)
+    except ValueError as error:
+        fail(f"--server {error}, not {server!r}", 2)
+    # A server that listens on all addresses of the machine is reached on its loopback.
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
 def _content(sender: str, to: list[str], subject: str, text: str, eml: Path | None) -> bytes:
@@ -71,12 +87,18 @@ def _content(sender: str, to: list[str], subject: str, text: str, eml: Path | No
         message["From"] = sender if sender != "<>" else "mailer-daemon@localhost"
         message["To"] = ", ".join(to)
         message["Subject"] = subject
+        message.set_content(_standard_input() if text == "-" else text)
+    except UnicodeError:
+        fail("the subject and the text must be valid UTF-8", 2)
     except ValueError as error:
         fail(error, 2)
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid()
-    message.set_content(sys.stdin.read() if text == "-" else text)
     return message.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def _standard_input() -> str:
+    return sys.stdin.buffer.read().decode()
 
 
 def _transaction(smtp: smtplib.SMTP, sender: str, to: list[str], content: bytes) -> tuple[int, str, dict[str, str]]:

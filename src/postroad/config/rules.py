@@ -55,6 +55,8 @@ def _server(config: Config) -> Iterator[Finding]:
         yield Finding(("server", "hostname"), "is not a host name")
     elif hostname == "localhost.localdomain" and config.listener:
         yield Finding(("server", "hostname"), "is not set: other hosts will be told localhost.localdomain", False)
+    if "\0" in config.server.data_dir:
+        yield Finding(("server", "data_dir"), "holds a NUL character")
     if config.server.durability == "memory":
         yield Finding(("server", "durability"), "with memory, accepted mail is lost when the process ends", False)
     if not config.listener and not config.http.address:

@@ -51,7 +51,7 @@ def load(
     to: Annotated[
         list[str] | None, typer.Option(help="Recipient domain or address (repeatable); default: the lab's domains.")
     ] = None,
-    size: Annotated[list[int] | None, typer.Option(help="Octets of a message (repeatable).")] = None,
+    size: Annotated[list[int] | None, typer.Option(min=1, help="Octets of a message (repeatable).")] = None,
     sender: Annotated[str, typer.Option(help="Envelope sender.")] = "news@sender.test",
     seed: Annotated[int, typer.Option(help="Another seed makes other message ids.")] = 1,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Stop after this time.")] = 300,
