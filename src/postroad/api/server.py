@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -41,13 +42,15 @@ class HttpServer:
         ids: IdSource,
         rng: random.Random,
         admin: Admin | None = None,
+        is_pool: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.keys = ApiKeys(options.keys)
         self._options = options
         self._accepting = True
         self._server: asyncio.Server | None = None
         setting = Setting(
-            hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients
+            *(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients),
+            is_pool,
         )
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget)

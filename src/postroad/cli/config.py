@@ -6,14 +6,14 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config
 
 if TYPE_CHECKING:
-    from postroad.config import Explained, Problem
+    from postroad.config import Explained, Generation, Problem
 
 config_app = typer.Typer(no_args_is_help=True, help="Check and explain the configuration.")
 
@@ -91,6 +91,10 @@ def explain_(
     name: Annotated[
         str, typer.Argument(help="An option (queue.retry_interval), a section (queue), or nothing for all.")
     ] = "",
+    binding: Annotated[str, typer.Option(help="What counts for mail of this binding.")] = "",
+    group: Annotated[str, typer.Option(help="What counts for mail of this group of bindings.")] = "",
+    domain: Annotated[str, typer.Option(help="What counts for mail to this routing domain.")] = "",
+    provider: Annotated[str, typer.Option(help="What counts for mail to this provider; default: the domain's.")] = "",
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,6 +103,9 @@ def explain_(
 
     generation = load_config(config)
     try:
+        if binding or group or domain or provider:
+            _explain_path(generation, name, binding, group, domain, provider, as_json)
+            return
         found = explain(generation, name)
     except UnknownOption as error:
         fail(error)
@@ -110,6 +117,90 @@ def explain_(
         typer.echo(f"{item.name} = {item.text}{unit}")
         typer.echo(f"    {item.description}")
         typer.echo(f"    {item.origin or 'default'}")
+
+
+def _explain_path(
+    generation: Generation, name: str, binding: str, group: str, domain: str, provider: str, as_json: bool
+) -> None:
+    from postroad.shaping import explain_path
+
+    found = explain_path(generation, name, binding=binding, group=group, domain=domain.lower(), provider=provider)
+    if as_json:
+        rows = [
+            {
+                **_row(item.option),
+                "scope": item.scope,
+                "shared": item.shared,
+                "overrides": [
+                    {"scope": o.scope, "text": o.text, "origin": o.origin._asdict() if o.origin else None}
+                    for o in item.overrides
+                ],
+            }
+            for item in found
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    for item in found:
+        unit = f"  ({item.option.unit})" if item.option.unit else ""
+        typer.echo(f"{item.option.name} = {item.option.text}{unit}")
+        typer.echo(f"    {item.option.description}")
+        shared = "; one bucket, shared by all its mail for which no narrower scope sets one" if item.shared else ""
+        typer.echo(f"    {item.scope}: {item.option.origin or 'default'}{shared}")
+        for other in item.overrides:
+            typer.echo(f"    overrides {other.text} of {other.scope}: {other.origin or 'default'}")
+
+
+@config_app.command()
+def reload(
+    config: ConfigOption = DEFAULT_CONFIG,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the running server read its configuration again, and tell the difference. A wrong one changes nothing."""
+    _tell(_ask(config, "reload", dry_run=dry_run), as_json, "would change" if dry_run else "changed")
+
+
+@config_app.command()
+def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Make the running server go back to the configuration before the last reload. The files stay as they are."""
+    _tell(_ask(config, "rollback"), as_json, "changed")
+
+
+def _ask(config: Path, verb: str, **arguments: bool) -> dict[str, Any]:
+    from postroad.config import ConfigError, load
+    from postroad.serve import ControlError, ask
+
+    try:
+        # Only the way to the server is needed; what is wrong with the rest, the server says.
+        data_dir = load(config).data_dir
+    except FileNotFoundError:
+        fail(f"there is no {config}")
+    except (ConfigError, OSError) as error:
+        fail(f"{error}\nNothing was changed.")
+    try:
+        number, changes, restart, warnings = ask(data_dir, verb, wait=None, **arguments)
+    except ControlError as error:
+        fail(error)
+    names = ("name", "before", "after")
+    return {
+        "generation": number,
+        "changes": [dict(zip(names, change, strict=True)) for change in changes],
+        "restart": [dict(zip(names, change, strict=True)) for change in restart],
+        "warnings": warnings,
+    }
+
+
+def _tell(done: dict[str, Any], as_json: bool, changed: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(done))
+        return
+    for warning in done["warnings"]:
+        typer.echo(f"{warning} (warning)", err=True)
+    for needs, changes in (("", done["changes"]), ("  (needs a restart)", done["restart"])):
+        for change in changes:
+            typer.echo(f"{change['name']}: {change['before'] or 'nothing'} -> {change['after'] or 'nothing'}{needs}")
+    count = len(done["changes"])
+    typer.echo(f"{count or 'no'} option{'s' * (count != 1)} {changed}; generation {done['generation']} counts")
 
 
 def _row(item: Explained) -> dict[str, object]:

@@ -20,6 +20,7 @@ class Books:
     """wall: Unix seconds as the world sees them, for time stamps. now: Unix seconds that never jump, for deadlines: a
     wall clock set wrong for a moment must neither expire everything nor hold everything back.
 
+    path_options(binding, domain): what counts of `options` for messages of that path.
     wake(binding, domain): tell deliver that a path has work. orders: what operators want done with messages that are
     in flight, when they come back undelivered.
     """
@@ -33,6 +34,7 @@ class Books:
     hostname: str
     wall: Callable[[], float]
     now: Callable[[], float]
+    path_options: Callable[[str, str], QueueOptions]
     paths: Paths
     live: Live
     orders: dict[int, Callable[[], object]] = field(default_factory=dict)

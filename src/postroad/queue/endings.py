@@ -47,7 +47,8 @@ class Endings:
     def deferred(self, message: Message, outcome: Outcome) -> None:
         books = self._books
         now = books.now()
-        due = next_attempt(now, message.attempts, message.expires, outcome.retry_after, books.options, books.rng)
+        options = books.path_options(message.binding, message.domain)
+        due = next_attempt(now, message.attempts, message.expires, outcome.retry_after, options, books.rng)
         if due is None:
             text = _EXPIRED.format(attempts=message.attempts, reply=outcome.reply)
             self.failed(message, outcome._replace(verdict=Verdict.FAILED, reply=Reply(554, text), internal=True))

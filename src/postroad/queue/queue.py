@@ -44,6 +44,7 @@ from postroad.queue.tell import Kinds, Teller
 # What is wrong with our disk, and where it is, is for the operator (the journal's alarm and its `refusal`), not for
 # everybody who sends mail.
 NO_ROOM = Reply(452, "4.3.1 The message can't be stored now; try again later")
+NO_BINDING = Reply(451, "4.3.5 Nothing gives this mail a sending identity; try again later")
 STOPPING = Reply(421, "4.3.2 The server is stopping; try again soon")
 _GHOSTS_AT_ONCE = 10_000  # positions without a message that one `take` skips: some milliseconds
 
@@ -51,7 +52,9 @@ _GHOSTS_AT_ONCE = 10_000  # positions without a message that one `take` skips: s
 class Queue:
     """Implements the Acceptor and Supply seams of message/. Construct it inside the running event loop.
 
-    memory_goal: octets of messages kept whole in memory. binding(message): the name of its sending identity.
+    memory_goal: octets of messages kept whole in memory. binding(message): the name of its sending identity; "": there
+    is none, and the transaction is refused. path_options(binding, domain): when messages of that path are tried again
+    and expire; None: as `options` say.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Queue:
         hostname: str,
         memory_goal: int,
         binding: Callable[[Message], str] = lambda message: "default",
+        path_options: Callable[[str, str], QueueOptions] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         origin = clock.wall() - self._loop.time()
@@ -81,6 +85,7 @@ class Queue:
             hostname,
             wall=clock.wall,
             now=lambda: origin + self._loop.time(),
+            path_options=path_options or (lambda binding, domain: self._books.options),
             paths=paths,
             live=Live(paths, memory_goal),
         )
@@ -144,6 +149,11 @@ class Queue:
             message = self._message(transaction, recipient, index, wall)
             message.event = self._teller.common(shared, message.id, recipient)
             message.binding = self._choose_binding(message)
+            if not message.binding:
+                done(Refused(NO_BINDING))
+                return
+            options = self._books.path_options(message.binding, message.domain)
+            message.expires = self._books.now() + options.message_expiration
             payload = self._teller.injection(message.event, message.id, wall, message.binding)
             events.append(Event(message.id, self._books.kinds.INJECTION, payload, flags=ACCEPTED, index=index))
             messages.append(message)
@@ -183,7 +193,7 @@ class Queue:
         message.binding = ""
         message.body = transaction.body
         message.received = wall
-        message.expires = self._books.now() + self._books.options.message_expiration
+        message.expires = 0.0
         message.attempts = 0
         message.notify = recipient.notify
         message.orcpt = recipient.orcpt
@@ -279,6 +289,10 @@ class Queue:
         found = await recover(self._books, self._endings)
         self._deadlines.delayed()
         return found
+
+    def reconfigure(self, options: QueueOptions) -> None:
+        """Other options count from now on. What is in line keeps its expiry and its next try."""
+        self._books.options = options
 
     def stop(self) -> None:
         """Refuse new mail and let no more time pass. What deliver still has may be settled."""

@@ -18,6 +18,7 @@ from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.message import IdSource
 from postroad.net import Clock, Resolver
+from postroad.policy import BindingChoice, marked
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
 from postroad.shaping import Limits
@@ -76,6 +77,8 @@ class Engine:
         self.hose = Hose(self.journal, data_dir / "cursors")
         ids = IdSource(clock.wall, last=self.journal.last_id)
         hostname = config.server.hostname
+        self.limits = Limits(config, asyncio.get_running_loop().time)
+        self.bindings = BindingChoice(config, self._suspended, rng)
         self.queue = Queue(
             self.journal,
             encoder,
@@ -86,8 +89,9 @@ class Engine:
             rng=rng,
             hostname=hostname,
             memory_goal=config.server.memory_goal,
+            binding=self.bindings.choose,
+            path_options=self.limits.queue_options,
         )
-        self.limits = Limits(config, asyncio.get_running_loop().time)
         self.deliverer = Deliverer(self.queue, resolver, self.limits, hostname=hostname, rng=rng)
         self.queue.on_work(self.deliverer.wake)
         self.console = Console(
@@ -104,7 +108,14 @@ class Engine:
             )
         )
         self.listeners = [
-            SmtpListener(options, hostname=hostname, acceptor=self.queue, clock=clock, ids=ids, reuse_port=reuse_port)
+            SmtpListener(
+                options,
+                hostname=hostname,
+                acceptor=marked(self.queue, binding=options.binding, group=options.group),
+                clock=clock,
+                ids=ids,
+                reuse_port=reuse_port,
+            )
             for options in config.listener
         ]
         self.http = (
@@ -116,6 +127,7 @@ class Engine:
                 ids=ids,
                 rng=rng,
                 admin=self.console,
+                is_pool=self.bindings.is_group,
             )
             if config.http.address
             else None
@@ -142,6 +154,23 @@ class Engine:
         await asyncio.shield(self._recovery)
         assert self._recovered is not None
         return self._recovered
+
+    def _suspended(self, binding: str, domain: str) -> bool:
+        """By the configuration, or by an operator."""
+        if self.limits.suspended(binding, domain):
+            return True
+        held = self.queue.suspensions
+        return bool(held.rules) and held.holding(binding, domain) is not None
+
+    def reconfigure(self, config: Config) -> None:
+        """Deliver and queue by this from now on. Other sections count at the next start (see serve/reload.py)."""
+        self.config = config
+        self.bindings.reconfigure(config)
+        self.queue.reconfigure(config.queue)
+        self.deliverer.reconfigure(config)
+        for path in self.queue.summary():
+            if path.active:
+                self.deliverer.wake(path.binding, path.domain)  # it may have been suspended
 
     async def stop(self) -> None:
         """Let open sessions and requests finish, then what is on the wire, then write the rest down."""

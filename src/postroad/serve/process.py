@@ -16,8 +16,9 @@ from postroad.config.schema import Config
 from postroad.console import HoldsError
 from postroad.journal import JournalError
 from postroad.net import DnsResolver, SystemClock
-from postroad.serve.control import ControlServer
+from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine import Engine
+from postroad.serve.reload import Generations
 
 log = structlog.get_logger()
 
@@ -61,7 +62,14 @@ async def serve(generation: Generation) -> None:
     except HoldsError as error:
         raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
-    control = ControlServer(data_dir, {"status": engine.stats, "queues": engine.paths}, engine.console)
+    generations = Generations(generation, engine.reconfigure)
+    answers: dict[str, Answer] = {
+        "status": engine.stats,
+        "queues": engine.paths,
+        "reload": generations.reload,
+        "rollback": generations.rollback,
+    }
+    control = ControlServer(data_dir, answers, engine.console)
     try:
         await engine.start()
     except (OSError, ValueError) as error:
@@ -80,6 +88,14 @@ async def serve(generation: Generation) -> None:
         data_dir=str(data_dir),
     )
     recovery = asyncio.create_task(_tell_recovery(engine))
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(generations))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     await stop.wait()
     log.info("stopping", live=engine.stats().live)
     recovery.cancel()
@@ -98,6 +114,22 @@ async def _tell_recovery(engine: Engine) -> None:
         log.error("alarm", alarm="recovery_failed", text=text)
         return
     log.info("recovered", messages=messages, damage=len(engine.journal.damage))
+
+
+async def _reload(generations: Generations) -> None:
+    """After a SIGHUP there is nobody to answer, so the log says how it went."""
+    try:
+        done = await generations.reload()
+    except ValueError as error:
+        log.error("reload_failed", problem=str(error))
+        return
+    for change in done.changes:
+        log.info("config_change", **change._asdict())
+    for change in done.restart:
+        log.warning("config_change", needs="restart", **change._asdict())
+    for text in done.warnings:
+        log.warning("config", problem=text)
+    log.info("reloaded", generation=done.number)
 
 
 def _raise_file_limit(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from postroad.shaping.allowance import Allowance
 from postroad.shaping.binding import Binding
+from postroad.shaping.explain import Counting, explain_path
 from postroad.shaping.limits import Limits
 from postroad.shaping.scopes import Bucket, PathOptions, Scope, Scopes, Setting
 from postroad.shaping.throttle import Throttle
@@ -10,10 +11,12 @@ __all__ = [
     "Allowance",
     "Binding",
     "Bucket",
+    "Counting",
     "Limits",
     "PathOptions",
     "Scope",
     "Scopes",
     "Setting",
     "Throttle",
+    "explain_path",
 ]

@@ -169,21 +169,12 @@ class Scopes:
         delivery = structs.replace(self.config.delivery, **{k: v for k, v in own.items() if k in _DELIVERY})
         queue = structs.replace(self.config.queue, **{k: v for k, v in own.items() if k in _QUEUE})
         message, connection = (self._buckets(name, chain) for name in THROTTLES)
-        return PathOptions(self._binding(binding, delivery), delivery, queue, message, connection)
+        identity = Binding(binding, delivery.source_address, delivery.source_address6, delivery.ehlo_hostname)
+        return PathOptions(identity, delivery, queue, message, connection)
 
     def _buckets(self, name: str, chain: Chain) -> tuple[Bucket, ...]:
         value, scope = self.trace(name, chain)[0]
         return (Bucket(f"{scope.key}/{name}", value),) if isinstance(value, Rate) and value else ()
-
-    def _binding(self, name: str, delivery: DeliveryOptions) -> Binding:
-        table = self._bindings.get(name)
-        four, six = delivery.source_address, delivery.source_address6
-        if table is not None and isinstance(table.section, BindingOptions):
-            own = table.section
-            if own.source_address or own.source_address6:
-                # Not one of its own and one of everybody's: they would be two identities.
-                four, six = own.source_address, own.source_address6
-        return Binding(name, four, six, delivery.ehlo_hostname)
 
 
 class _Table:
@@ -255,12 +246,15 @@ class _Provider:
 _NAMES: dict[type[Section], Iterable[str]] = {
     InnerDomain: ("match",),
     DomainOptions: ("match",),
-    BindingOptions: ("name", "domain", *_IDENTITY),
+    BindingOptions: ("name", "domain"),
     GroupOptions: ("name", "domain", "members", "sticky"),
     ProviderOptions: ("name", "mx_suffixes", "domains", "rollup"),
 }
 
 
 def _set(section: Section) -> dict[str, object]:
-    left_out = _NAMES[type(section)]
+    left_out = (*_NAMES[type(section)],)
+    if isinstance(section, BindingOptions) and not section.source_address and not section.source_address6:
+        # With one of its own it takes none of everybody's: the two would be two identities.
+        left_out += _IDENTITY
     return {k: v for k, v in structs.asdict(section).items() if v is not None and k not in left_out}
