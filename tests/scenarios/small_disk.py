@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -63,12 +64,12 @@ class SmallDisk:
         status = os.statvfs(self.path)
         return status.f_bavail * status.f_frsize
 
-    def fill(self) -> Path:
-        """Take all the room that is left, as a stranger's file would. Remove the file to give it back."""
+    def fill(self, leave: int = 0) -> Path:
+        """Take all the room but `leave` bytes, as a stranger's file would. Remove the file to give it back."""
         path = self.path / "stranger"
         with path.open("ab", buffering=0) as file:
-            try:
+            with contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(4096))
-            except OSError:
-                return path
+            file.truncate(file.seek(0, os.SEEK_END) - leave)
+        return path

@@ -110,7 +110,7 @@ async def test_stopped_while_the_disk_is_dead(tmp_path: Path, fault: str) -> Non
         await soon(lambda: len(far.taken) >= 10, "mail goes out")
         disk.fault = FAULTS[fault]
         await soon(lambda: inside.engine.journal.holding() and not inside.engine.queue.in_flight, "no more goes out")
-        unwritten = inside.engine.stats().journal.held_events
+        unwritten = len(far.taken) - inside.engine.stats().journal.terminal
         await inside.engine.stop()
         disk.fault = failing(0)
         disk.crash(Random(2))
