@@ -404,6 +404,6 @@ def test_postroad_send(sink: Scene) -> None:
     for recipient in recipients:
         mail = message_from_bytes(arrived[recipient].content, policy=default)
         assert (mail["Subject"], mail["To"], _lines(mail)) == ("Grüße", ", ".join(recipients), ".\nпривет\n")
-    done = sink.server.command("send", "no address", "-f", "<>", *config)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("no address: 501 5.1.3")
+    small = ("--server", f"127.0.0.1:{sink.small_port}")
+    done = sink.server.command("send", sink.address(), "-f", "<>", "-t", "line\n" * 3000, *small)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "552 5.3.4 The message is too big\n")
