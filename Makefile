@@ -28,8 +28,8 @@ $(CORPUS): requirements-corpus.txt $(READY)
 	  --target $(VENV)/corpus -r requirements-corpus.txt
 	@touch $@
 
-tools: ## install the mail tools the tests talk to (swaks, smtp-source, smtp-sink, curl), if they are missing
-	@sh .ci/tools
+tools: $(READY) ## install the mail tools the tests talk to (swaks, smtp-source, smtp-sink, curl), if they are missing
+	@PYTHON=$(BIN)/python sh .ci/tools
 
 run: $(READY) ## start Postroad with simulated providers on loopback and send real mail through it
 	$(BIN)/python -m postroad.lab.demo $(ARGS)

@@ -202,6 +202,14 @@ def test_serving_bad_configurations(tmp_path: Path) -> None:
             assert check.code == 0, text
 
 
+def test_serving_where_the_control_socket_can_not_be(tmp_path: Path) -> None:
+    (tmp_path / "data" / "control.sock").mkdir(parents=True)
+    (tmp_path / "postroad.toml").write_text(LISTENER)
+    served = postroad(tmp_path, "serve")
+    assert served.code == 1 and "the control socket in " in served.err.splitlines()[-1]
+    assert "Traceback" not in served.err
+
+
 def test_a_second_server_on_the_same_folder(running: Running) -> None:
     done = running.ask("serve")
     assert done.code == 1

@@ -74,7 +74,11 @@ async def serve(generation: Generation) -> None:
         await engine.start()
     except (OSError, ValueError) as error:
         raise StartError(f"a listener can't be opened: {error}") from error
-    await control.start()
+    try:
+        await control.start()
+    except OSError as error:
+        await engine.stop()
+        raise StartError(f"the control socket in {data_dir} can't be opened: {error}") from error
     for problem in engine.hose.problems:
         log.warning("alarm", alarm="consumer_cursor", text=problem)
     for warning in generation.warnings:
