@@ -217,6 +217,10 @@ def test_a_domain_joins_its_provider_when_its_hosts_are_known() -> None:
     b.closed()
     assert a.open() == 0 and b.open() == inf
     assert world.limits.provider("a.test") == "p"
+    other = world.path("c.test", "other")
+    world.path("c.test").located(["mx1.p.test"])
+    other.located(["mx1.p.test"])  # which is known by now, but not to this path
+    assert other.most == 3
     a.located(["mx.elsewhere.test"])
     assert a.most == 32 and b.open() == 0
 

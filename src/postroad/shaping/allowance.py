@@ -32,6 +32,7 @@ class Allowance:
         "_hosts",
         "_limits",
         "_message",
+        "_provider",
         "_refused_by",
         "_tau",
         "connections",
@@ -58,6 +59,7 @@ class Allowance:
     def _configure(self, provider: str) -> None:
         limits = self._limits
         binding, domain = self.key
+        self._provider = provider
         self.options = limits.scopes.options(binding, domain, provider)
         self.gates = limits.gates(self.options, domain, provider)
         self._message, self._connection = limits.throttles(self.options, self.gates[0].name, provider)
@@ -78,8 +80,7 @@ class Allowance:
     def located(self, hosts: Sequence[str]) -> None:
         """The domain's MX hosts: they tell which provider it belongs to."""
         self._hosts = tuple(hosts)
-        known = self._limits.provider(self.key[1])
-        if self._limits.located(self.key[1], self._hosts) != known:
+        if self._limits.located(self.key[1], self._hosts) != self._provider:
             self.refresh()
 
     def refresh(self) -> None:
