@@ -55,7 +55,7 @@ bench: $(READY) tools ## measure (about ten minutes; quiet machine, please)
 	$(BIN)/python -m bench.relay $(ARGS)
 
 soak: $(READY) $(CORPUS) tools ## the long tests: hundreds of crashes, thousands of seeds
-	POSTROAD_SOAK=1 $(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
