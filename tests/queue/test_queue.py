@@ -313,3 +313,63 @@ def test_the_memory_goal_bounds_what_stays_whole(lab: Lab) -> None:
         assert bench.types() == {"injection": 50, "delivery": 50} and len(bench.queue) == 0
 
     lab.run(scenario)
+
+
+def test_senders_are_told_of_delays_ever_more_seldom(lab: Lab) -> None:
+    """The option is off by default (see the schedule's test); on, notices come an hour, then two, then four apart."""
+
+    async def scenario() -> None:
+        options = QueueOptions(retry_jitter=0.0, delay_dsn=True, max_retry_interval=Duration(1200))
+        bench = lab.bench(options)
+        await bench.queue.recover()
+        await bench.put("bob@b.example")
+        await bench.put("eve@b.example", notify=Notify.FAILURE)
+        began = asyncio.get_running_loop().time()
+        hours: list[float] = []
+        while len(hours) < 3:
+            while bench.queue.waiting("default", "b.example"):
+                bench.queue.settle(await bench.take(), BUSY)
+            await settled()
+            while bench.queue.waiting("default", "a.example"):
+                notice = await bench.take("a.example")
+                assert notice.sender == "" and notice.recipient == "a@a.example" and notice.body is not None
+                assert b"Action: delayed" in notice.body.content and b"Status: 4.2.1" in notice.body.content
+                assert b"Final-Recipient: rfc822; bob@b.example" in notice.body.content
+                assert b"Will-Retry-Until: " in notice.body.content
+                hours.append(round((asyncio.get_running_loop().time() - began) / 3600, 1))
+                bench.queue.settle(notice, DELIVERED)
+            await asyncio.sleep(60)
+        assert hours == [1.0, 3.0, 7.0]
+        bench.queue.settle(await bench.take(), DELIVERED) if bench.queue.waiting("default", "b.example") else None
+
+    lab.run(scenario)
+
+
+def test_no_notice_of_delay_comes_again_after_a_restart(lab: Lab) -> None:
+    async def scenario() -> None:
+        options = QueueOptions(retry_jitter=0.0, delay_dsn=True)
+        bench = lab.bench(options)
+        await bench.queue.recover()
+        await bench.put("bob@b.example")
+        for wait in (0, 1201, 2401):
+            await asyncio.sleep(wait)
+            bench.queue.settle(await bench.take(), BUSY)
+        await settled()
+        assert bench.queue.waiting("default", "a.example") == 1  # at the age of an hour
+        bench.queue.settle(await bench.take("a.example"), DELIVERED)
+        await settled()
+        bench.queue.stop()
+        bench.journal.abandon()
+        lab.disk.crash(Random(2))
+        again = lab.bench(options)
+        await again.queue.recover()
+        await asyncio.sleep(4801)
+        again.queue.settle(await again.take(), BUSY)
+        await settled()
+        assert again.queue.waiting("default", "a.example") == 0  # two hours and twenty minutes old
+        await asyncio.sleep(9601)
+        again.queue.settle(await again.take(), BUSY)
+        await settled()
+        assert again.queue.waiting("default", "a.example") == 1
+
+    lab.run(scenario)

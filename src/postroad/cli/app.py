@@ -7,10 +7,13 @@ import sys
 import typer
 
 from postroad.cli.config import config_app, init
+from postroad.cli.console import app as console_app
 from postroad.cli.events import app as events_app
 from postroad.cli.journal import app as journal_app
 from postroad.cli.journal import audit
-from postroad.cli.queue import queue
+from postroad.cli.message import app as message_app
+from postroad.cli.path import app as path_app
+from postroad.cli.queue import app as queue_app
 from postroad.cli.send import send
 from postroad.cli.serve import serve
 from postroad.lab.command import app as lab_app
@@ -25,7 +28,10 @@ app = typer.Typer(
 app.command()(init)
 app.command()(serve)
 app.add_typer(config_app, name="config")
-app.command()(queue)
+app.add_typer(queue_app, name="queue")
+app.add_typer(message_app, name="message")
+app.add_typer(path_app, name="path")
+app.add_typer(console_app, name="console")
 app.command()(send)
 app.add_typer(events_app, name="events")
 app.add_typer(journal_app, name="journal")

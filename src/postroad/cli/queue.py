@@ -1,23 +1,32 @@
-"""`postroad queue`."""
+"""`postroad queue`: how many messages wait, where, and which."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from postroad.cli.asking import ask_console, at, show, table, until
 from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config
 
+app = typer.Typer(invoke_without_command=True, help="Show how many messages wait, by binding and domain.")
 
+_COLUMNS = ("binding", "domain", "active", "delayed", "in_flight", "next_due")
+
+
+@app.callback(invoke_without_command=True)
 def queue(
+    context: typer.Context,
     config: ConfigOption = DEFAULT_CONFIG,
     domain: Annotated[str, typer.Option(help="Show only this routing domain.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Show the fullest N paths.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """Show how many messages wait, by binding and domain."""
+    if context.invoked_subcommand is not None:
+        return
     from postroad.serve import ControlError, ask
 
     data_dir = load_config(config).data_dir
@@ -36,33 +45,65 @@ def queue(
     _print(rows, limit, status)
 
 
-_COLUMNS = ("binding", "domain", "active", "delayed", "in_flight", "next_due")
-
-
-def _print(rows: list[dict[str, object]], limit: int, status: list[object]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("binding", "domain", "active", "delayed", "in flight", "next due", box=None, pad_edge=False)
-    for row in rows[:limit]:
-        due = row["next_due"]
-        wait = f"in {max(0.0, due - time.time()):.0f} s" if isinstance(due, float) else "-"
-        table.add_row(
-            str(row["binding"]),
-            str(row["domain"]),
-            str(row["active"]),
-            str(row["delayed"]),
-            str(row["in_flight"]),
-            wait,
-        )
-    console = Console()
+def _print(rows: list[dict[str, Any]], limit: int, status: list[object]) -> None:
     if rows:
-        console.print(table)
+        table(
+            ("binding", "domain", "active", "delayed", "in flight", "next due"),
+            [(*(row[name] for name in _COLUMNS[:5]), until(row["next_due"])) for row in rows[:limit]],
+        )
     if len(rows) > limit:
-        console.print(f"... and {len(rows) - limit} more paths (--limit)")
+        typer.echo(f"... and {len(rows) - limit} more paths (--limit)")
     live, in_flight, recovered, refusal, sessions = status[:5]
-    console.print(f"{live} messages queued, {in_flight} in flight, {sessions} SMTP sessions in")
+    typer.echo(f"{live} messages queued, {in_flight} in flight, {sessions} SMTP sessions in")
     if recovered is None:
-        console.print("The journal of the last run is still being loaded.")
+        typer.echo("The journal of the last run is still being loaded.")
     if refusal:
-        console.print(f"New mail is refused: {refusal}")
+        typer.echo(f"New mail is refused: {refusal}")
+
+
+@app.command("list")
+def list_(
+    domain: Annotated[str, typer.Option(help="Only this routing domain.")] = "",
+    binding: Annotated[str, typer.Option(help="Only this binding.")] = "",
+    state: Annotated[str, typer.Option(help="Only active, delayed or in-flight ones.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """List messages: those in flight, then each path's in the order in which they will be given out."""
+    found = ask_console(config, "queue-list", domain=domain, binding=binding, state=state, limit=limit)["messages"]
+    if as_json:
+        show(found)
+        return
+    table(
+        ("id", "state", "binding", "domain", "tries", "received", "next try", "last code"),
+        [
+            (
+                m["id"],
+                m["state"],
+                m["binding"],
+                m["domain"],
+                m["attempts"],
+                at(m["received"]),
+                until(m["next_attempt"]),
+                m["last_code"],
+            )
+            for m in found
+        ],
+    )
+
+
+@app.command()
+def top(
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The fullest so many paths.")] = 20,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Watch the fullest paths; q ends it. Where there is no terminal, print them once."""
+    from postroad.cli.top import watch
+
+    def frame() -> Any:
+        summary = ask_console(config, "queue-summary", limit=limit)
+        return summary, ask_console(config, "overview"), time.strftime("%H:%M:%S")
+
+    watch(frame, interval)

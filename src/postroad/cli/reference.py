@@ -189,8 +189,9 @@ def commands() -> str:
 
 def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     children = getattr(command, "commands", None)
-    if not children:
+    if not children or getattr(command, "invoke_without_command", False):
         yield path, command
+    if not children:
         return
     for name, child in children.items():
         yield from _leaves(child, f"{path} {name}")
@@ -238,7 +239,87 @@ def _cell(text: str) -> str:
     return text if text.startswith("`") else text.replace("<", "&lt;")
 
 
+def admin_api() -> str:
+    """The verbs of the console."""
+    from msgspec.inspect import StructType, type_info
+
+    from postroad.console import VERBS
+
+    text = [NOTE.format(source="src/postroad/console/"), _ADMIN_HEAD]
+    rows = (
+        (
+            f"[`{verb.name}`](#{verb.name})",
+            "POST" if verb.changes else "GET",
+            "yes" if verb.confirmed else "",
+            verb.doc,
+        )
+        for verb in VERBS.values()
+    )
+    text.append(_table(("verb", "method", "two steps", "meaning"), rows))
+    for verb in VERBS.values():
+        text.append(f"\n## {verb.name}\n\n{verb.doc}\n")
+        shape = type_info(verb.arguments)
+        assert isinstance(shape, StructType)
+        if shape.fields:
+            arguments = (
+                (f"`{field.name}`", "must be given" if field.required else "", _meaning(verb.arguments, field.name))
+                for field in shape.fields
+            )
+            text.append(_table(("argument", "", "meaning"), arguments))
+    return "".join(text)
+
+
+def _meaning(cls: Any, name: str) -> str:
+    """The description of a field that `Annotated[..., Meta(description=...)]` declares."""
+    from typing import get_type_hints
+
+    from msgspec import Meta
+
+    notes = getattr(get_type_hints(cls, include_extras=True)[name], "__metadata__", ())
+    return next((note.description for note in notes if isinstance(note, Meta) and note.description), "")
+
+
+_ADMIN_HEAD = """\
+# Admin API and console
+
+The same verbs, arguments and answers everywhere: over HTTP at `/api/admin/v1/VERB` with an API key that has the grant
+`admin` (arguments of a GET in the query, of a POST as a JSON object; the answer is the member `results`), and over the
+control socket in the data folder as one JSON line `{"verb": VERB, ARGUMENTS}` (the answer is the member `result`). The
+`postroad queue`, `message`, `path` and `console` commands ask over the socket.
+
+Verbs in two steps show first what is meant: how many messages, how many of them in flight, ten of them, and a `token`.
+The same verb with nothing but that token, by the same operator and within five minutes, does it, to exactly the
+messages that were counted and are still queued. `dry_run` shows without a token. Acts are told in `console.log` in the
+data folder before they begin and after they end.
+
+What is in flight is on a connection: `fail` and `delay` then take hold when it comes back undelivered (they count as
+`when_it_comes_back`; that order is lost if the process ends before, the message is not), other acts leave it alone.
+"""
+
+
+def metrics() -> str:
+    """Every metric, and the alarms."""
+    from postroad.console import ALARMS, METRICS
+
+    text = [NOTE.format(source="src/postroad/console/metrics.py and watch.py"), _METRICS_HEAD]
+    rows = ((f"`{m.name}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.help) for m in METRICS)
+    text.append(_table(("metric", "type", "labels", "meaning"), rows))
+    text.append("\n## Alarms\n\nThe values of the label `name`; `postroad console status` tells each in words.\n")
+    text.append(_table(("alarm", "meaning"), ((f"`{name}`", meaning) for name, meaning in ALARMS.items())))
+    return "".join(text)
+
+
+_METRICS_HEAD = """\
+# Metrics
+
+`GET /metrics` in the text format of Prometheus; from other machines with an API key that has the grant `metrics` or
+`admin`. examples/grafana/postroad.json is a dashboard of them.
+"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "admin-api.md": admin_api,
+    "metrics.md": metrics,
     "configuration.md": configuration,
     "events.md": events,
     "smtp-states.md": smtp_states,

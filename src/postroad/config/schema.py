@@ -203,6 +203,15 @@ class QueueOptions(Section, frozen=True, kw_only=True):
         Literal["none", "headers", "full"],
         Meta(description="What a DSN returns of the message when the sender did not say (RET)."),
     ] = "headers"
+    delay_dsn: Annotated[
+        bool, Meta(description="Tell the senders of messages that wait long, unless they asked not to hear of it.")
+    ] = False
+    delay_dsn_interval: Annotated[
+        Duration, Meta(ge=60, description="Wait before the first notice of delay; it doubles with each notice.")
+    ] = Duration(3600)
+    delay_dsn_max_interval: Annotated[Duration, Meta(description="Longest wait between notices of delay.")] = Duration(
+        43200
+    )
     max_queued: Annotated[
         int, Meta(ge=0, description="Messages queued before new mail gets 452 4.3.1; 0: no limit.")
     ] = 0

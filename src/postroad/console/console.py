@@ -284,6 +284,7 @@ class Console:
             if before is not None:
                 suspensions.add(before)
             raise
+        await self._tell(who, "suspend", "end")
         return _rule(rule)
 
     async def resume(self, wanted: given.Resume, who: str) -> object:
@@ -295,6 +296,7 @@ class Console:
             held = ", ".join(f"{r.binding or '*'}/{r.domain or '*'}" for r in suspensions.rules.values()) or "nothing"
             raise ConsoleError(f"this is not suspended; what is (binding/domain): {held}")
         await self._write_holds()
+        await self._tell(who, "resume", "end")
         return _rule(rule)
 
     async def _write_holds(self) -> None:

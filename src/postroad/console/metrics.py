@@ -44,6 +44,7 @@ def _gauge(name: str, text: str, *labels: str) -> Metric:
 INFO = _gauge("info", "Always 1; the version is its label.", "version")
 ACCEPTED = _counter("accepted", "Messages accepted, a recipient each, since the journal began.")
 ENDED = _counter("ended", "Messages that came to an end, however, since the journal began.")
+BOUNCED = _counter("bounced", "Messages that ended undelivered: refused, expired or failed, since the start.")
 ATTEMPTS = _counter("attempts", "Delivery attempts by outcome, since the start.", "outcome")
 REFUSED = _counter("refused", "Transactions refused for want of room or because of stopping, since the start.")
 REJECTED = _counter("rejected", "Recipients and messages refused at the door by rule, since the start.")
@@ -65,7 +66,21 @@ SUSPENSIONS = _gauge("suspensions", "Suspensions by operators.")
 ALARM = _gauge("alarm", "How many alarms of this name there are now.", "name")
 
 METRICS = (
-    *(INFO, ACCEPTED, ENDED, ATTEMPTS, REFUSED, REJECTED, MESSAGES, PATHS, TOP, RESIDENT, SESSIONS, CONNECTIONS),
+    *(
+        INFO,
+        ACCEPTED,
+        ENDED,
+        BOUNCED,
+        ATTEMPTS,
+        REFUSED,
+        REJECTED,
+        MESSAGES,
+        PATHS,
+        TOP,
+        RESIDENT,
+        SESSIONS,
+        CONNECTIONS,
+    ),
     *(OPENED, COMMITS, COMMITTED, WAITING, HELD, SEGMENTS, ACCEPTING, LAG, SUSPENSIONS, ALARM),
 )
 
@@ -84,6 +99,7 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         Sample(INFO, 1, (__version__,)),
         Sample(ACCEPTED, journal.accepted),
         Sample(ENDED, journal.terminal),
+        Sample(BOUNCED, queue.bounced),
         Sample(ATTEMPTS, delivery.delivered, ("delivered",)),
         Sample(ATTEMPTS, delivery.deferred, ("deferred",)),
         Sample(ATTEMPTS, delivery.failed, ("failed",)),

@@ -38,6 +38,8 @@ class Books:
     paths: Paths
     live: Live
     orders: dict[int, Callable[[], object]] = field(default_factory=dict)
+    bounced: int = 0  # messages that ended undelivered
+    told_delayed: dict[int, int] = field(default_factory=dict)  # notifications of delay sent for a message
     wake: Callable[[str, str], None] = field(default=lambda binding, domain: None)
 
     def path(self, message: Message) -> Path:

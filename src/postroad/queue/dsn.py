@@ -34,9 +34,11 @@ def wanted(message: Message, action: Action) -> bool:
     """Does the sender want to hear of this? Never when there is no one to tell (null reverse-path, RFC 3461 6)."""
     if not message.sender or message.notify & Notify.NEVER:
         return False
-    if action is Action.FAILED:
-        return message.notify == Notify.UNSET or bool(message.notify & Notify.FAILURE)
-    return bool(message.notify & (Notify.DELAY if action is Action.DELAYED else Notify.SUCCESS))
+    if action is Action.RELAYED:
+        return bool(message.notify & Notify.SUCCESS)
+    # Who said nothing is told of failures, and of delays too where these are told at all (RFC 3461 4.1).
+    asked = Notify.FAILURE if action is Action.FAILED else Notify.DELAY
+    return message.notify == Notify.UNSET or bool(message.notify & asked)
 
 
 def build(

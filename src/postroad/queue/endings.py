@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from postroad.journal import STATE, TERMINAL, Event
-from postroad.message import Accepted, Message, Outcome, Refused, Reply, Stage, Transaction, Verdict
+from postroad.message import Accepted, Message, Outcome, Refused, Reply, Stage, Verdict
 from postroad.queue import dsn
 from postroad.queue.books import Books
+from postroad.queue.delays import DelayNotices, Keep, notification
 from postroad.queue.entry import Why
 from postroad.queue.schedule import next_attempt
 
@@ -20,8 +21,6 @@ _REMOVED = Reply(554, "5.7.1 [internal] the message was removed from the queue b
 _NOTIFY_AGAIN = 1.0  # seconds until a notification that could not be kept is tried again
 _READ_AGAIN = 5.0  # seconds until a message that could not be read is tried again
 
-Keep = Callable[[Transaction, Callable[[Accepted | Refused], None]], None]
-
 
 class Endings:
     """keep: writes a transaction of our own (a notification) into the journal and puts it in line."""
@@ -30,6 +29,7 @@ class Endings:
         self._books = books
         self._keep = keep
         self._delayed = delayed
+        self._delays = DelayNotices(books, keep)
         self._loop = asyncio.get_running_loop()
 
     def delivered(self, message: Message, outcome: Outcome) -> None:
@@ -75,6 +75,8 @@ class Endings:
                 index=message.index,
             )
         )
+        if books.options.delay_dsn:
+            self._delays.consider(message, outcome)
         path = books.path(message)
         path.settled += 1
         books.live.rest(message, path, Why.DEFERRED, due, outcome.reply.code)
@@ -118,15 +120,7 @@ class Endings:
         """Keep the notification first, the terminal event after it: a crash in between notifies twice rather than not
         at all. A notification that can't be kept now holds its message back until it can."""
         books = self._books
-        transaction = dsn.build(
-            message,
-            outcome,
-            action,
-            hostname=books.hostname,
-            identifier=f"{message.id:016x}.{books.rng.getrandbits(64):016x}",
-            wall=books.wall(),
-            default_ret=books.options.bounce_return,
-        )
+        transaction = notification(books, message, outcome, action)
 
         def kept(result: Accepted | Refused) -> None:
             if isinstance(result, Accepted):
@@ -142,6 +136,8 @@ class Endings:
         tell, kind = books.teller.bounce, books.kinds.BOUNCE
         if outcome.verdict is Verdict.DELIVERED:
             tell, kind = books.teller.delivery, books.kinds.DELIVERY
+        else:
+            books.bounced += 1
         payload = tell(
             message.event,
             message.id,
@@ -167,6 +163,8 @@ class Endings:
         books.live.leave(message, path)
         if books.orders:
             books.orders.pop(message.id, None)
+        if books.told_delayed:
+            books.told_delayed.pop(message.id, None)
 
     def _waited(self, message: Message) -> int:
         """Milliseconds since the message was taken."""

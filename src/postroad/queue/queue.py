@@ -321,6 +321,11 @@ class Queue:
         return sum(number in taken for number in numbers)
 
     @property
+    def bounced(self) -> int:
+        """Messages that ended undelivered, since the start."""
+        return self._books.bounced
+
+    @property
     def resident(self) -> int:
         """Octets of messages kept in memory."""
         return self._live.resident
