@@ -46,12 +46,17 @@ members = [{ binding = "one" }, { binding = "two" }]
 DOMAINS = ("a.test", "b.test", "c.test")
 
 
+class Disk(MemoryDisk):
+    def killed(self) -> None:
+        """Nothing is, here."""
+
+
 class Field:
     """An engine, and three domains: two with a provider's hosts, one with a host of its own."""
 
     def __init__(self, text: str) -> None:
         self.config = config(text)
-        self.world = World(1, MemoryDisk(), self._engine, engine_addresses=("192.0.2.1", "192.0.2.2"))
+        self.world = World(1, Disk(), self._engine, engine_addresses=("192.0.2.1", "192.0.2.2"))
         self.world.net.weather = Weather(latency=(0.01, 0.01), jitter=0.0, window=(200_000, 200_000))
         self.receivers: dict[str, SmtpReceiver] = {}
         self.most: dict[str, int] = {}
