@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -99,6 +101,29 @@ def test_bindings_are_chosen_by_weight_and_send_from_their_addresses(tmp_path: P
         assert server.stop() == 0
     assert set(sources) == {"one 127.0.0.2", "two 127.0.0.3"}
     assert 110 < sources["one 127.0.0.2"] < 190  # three of four; six deviations
+
+
+def transmit(server: Server, recipient: str, **options: str) -> int:
+    """The status of a transmission."""
+    content = {"from": "s@s.test", "subject": "x", "text": "x"}
+    body = {"options": options, "recipients": [{"address": recipient}], "content": content}
+    headers = {"Authorization": server.key, "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/api/v1/transmissions", json.dumps(body), headers)
+        return connection.getresponse().status
+
+
+def test_a_transmission_names_its_group_and_the_rest_may_be_refused(tmp_path: Path) -> None:
+    with FarEnd() as far, serving(tmp_path, gateway=far.port, delivery='default_binding = "none"') as server:
+        assert transmit(server, "a@big.test") == 503
+        assert transmit(server, "a@big.test", ip_pool="both") == 400
+        server.config.write_text(server.config.read_text() + BINDINGS)
+        reload(server)
+        assert transmit(server, "b@big.test", ip_pool="both") == 200
+        assert transmit(server, "c@big.test") == 503
+        until(lambda: list(far.copies()) == ["b@big.test"], "the mail that named a group")
+        assert server.stop() == 0
 
 
 def restart(done: dict[str, object]) -> list[dict[str, str]]:

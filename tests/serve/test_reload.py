@@ -87,6 +87,13 @@ async def test_what_needs_a_restart_is_told_and_does_not_count(running: Running)
     assert (applied.server.hostname, applied.listener, applied.delivery.port) == ("mx.test", [], 26)
 
 
+async def test_api_keys_count_at_once(running: Running) -> None:
+    running.write("[delivery]", f'[[http.keys]]\nlabel = "new"\nsha256 = "{"ab" * 32}"\n[delivery]')
+    done = await running.generations.reload()
+    assert [change.name for change in done.changes] == ["http.keys[new].label", "http.keys[new].sha256"]
+    assert running.applied[-1].http.keys[0].label == "new" and done.restart == []
+
+
 async def test_a_dry_run_only_tells(running: Running) -> None:
     running.write("2525", "26")
     done = await running.generations.reload(dry_run=True)

@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from postroad.api import HttpServer
+from postroad.auth import ApiKeys
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats
@@ -163,11 +164,13 @@ class Engine:
         return bool(held.rules) and held.holding(binding, domain) is not None
 
     def reconfigure(self, config: Config) -> None:
-        """Deliver and queue by this from now on. Other sections count at the next start (see serve/reload.py)."""
+        """Deliver, queue and let in by this from now on; what can't change is left out (see serve/reload.py)."""
         self.config = config
         self.bindings.reconfigure(config)
         self.queue.reconfigure(config.queue)
         self.deliverer.reconfigure(config)
+        if self.http is not None:
+            self.http.keys = ApiKeys(config.http.keys)
         for path in self.queue.summary():
             if path.active:
                 self.deliverer.wake(path.binding, path.domain)  # it may have been suspended

@@ -15,8 +15,9 @@ from msgspec import structs
 
 from postroad.config import Change, Config, ConfigError, Generation, difference, load
 
-# Sections that count at once. All others need a restart.
+# Sections that count at once, and the API keys. All others need a restart.
 LIVE = ("include", "queue", "delivery", "binding", "group", "domain", "provider")
+_KEYS = "http.keys"
 # Options in them that don't: the resolver asks for IPv6 addresses, or does not, from its start on.
 FIXED = ("delivery.use_ipv6",)
 _REMEMBERED = 10  # generations to go back to
@@ -81,8 +82,9 @@ class Generations:
 
 def live_part(started: Config, wanted: Config) -> Config:
     """What counts after a reload: the live sections as wanted, all else as at the start."""
-    return structs.replace(started, **{name: getattr(wanted, name) for name in LIVE})
+    http = structs.replace(started.http, keys=wanted.http.keys)
+    return structs.replace(started, http=http, **{name: getattr(wanted, name) for name in LIVE})
 
 
 def _is_live(name: str) -> bool:
-    return name.partition(".")[0].partition("[")[0] in LIVE and name not in FIXED
+    return name.startswith(_KEYS) or (name.partition(".")[0].partition("[")[0] in LIVE and name not in FIXED)
