@@ -47,11 +47,16 @@ class Keeper(Protocol):
 
     def message_state(self, message_id: int) -> tuple[int, int]: ...
 
+    def is_moving(self, message_id: int) -> bool: ...
+
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]: ...
 
 
 async def compact_segment(keeper: Keeper, number: int, segment: LiveSegment, salt: int, below: float) -> bool:
-    """Copy what is live in a sealed segment when its share of bytes is below this. True: nothing is left in it."""
+    """Copy what is live in a sealed segment when its share of bytes is below this. True: nothing is left in it.
+
+    One at a time. Raises OSError when the segment can't be read.
+    """
     loop = asyncio.get_running_loop()
     done: set[int] = set()
     seen = 0
@@ -73,6 +78,8 @@ async def compact_segment(keeper: Keeper, number: int, segment: LiveSegment, sal
         for candidate in wanted:
             stored = await loop.run_in_executor(None, keeper.read_mail, candidate.place)
             entries = live(candidate.entries)  # some may have ended while we read
+            # A round that was cancelled may have left copies under way; theirs is the place that counts.
+            entries = [entry for entry in entries if not keeper.is_moving(entry.message_id)]
             if not entries:
                 continue
             entries = [
@@ -87,7 +94,7 @@ async def compact_segment(keeper: Keeper, number: int, segment: LiveSegment, sal
                 await asyncio.gather(*moves)
                 moves, messages, octets = [], 0, 0
         await asyncio.gather(*moves)
-    except JournalError:
+    except (JournalError, OSError):
         segment.tried = segment.live
         await asyncio.gather(*moves, return_exceptions=True)
         return False

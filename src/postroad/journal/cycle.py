@@ -107,6 +107,9 @@ class Cycle:
         if self._batch is None and self._begin_handle is None:
             self._begin_soon()
 
+    def is_moving(self, message_id: int) -> bool:
+        return message_id in self._moving
+
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]:
         """Copy these messages of the record at place to the stream's end. Their events wait meanwhile, and then name
         the new place."""

@@ -130,7 +130,8 @@ class OsFile:
         os.ftruncate(self._fd, size)
 
     def preallocate(self, size: int) -> None:
-        os.posix_fallocate(self._fd, 0, size)
+        if size:  # none at all is an error to the system
+            os.posix_fallocate(self._fd, 0, size)
 
 
 class OsLock:

@@ -134,6 +134,7 @@ class Journal:
         self._ticks = 0
         self._lagging: set[str] = set()
         self._compaction: asyncio.Task[int] | None = None
+        self._one_compaction = asyncio.Lock()
 
         catalog = read_catalog(disk, directory)
         self._salt = catalog.salt if catalog.salt is not None else rng.getrandbits(64)
@@ -297,12 +298,13 @@ class Journal:
         """
         below = self._options.compact_below if below is None else below
         rewritten = 0
-        for number in self._compactable(below):
-            if self._closed or self._cycle.refusal is not None:
-                break
-            segment = self._live.segments.get(number)
-            if segment is not None and await compact_segment(self, number, segment, self._salt, below):
-                rewritten += 1
+        async with self._one_compaction:
+            for number in self._compactable(below):
+                if self._closed or self._cycle.refusal is not None:
+                    break
+                segment = self._live.segments.get(number)
+                if segment is not None and await compact_segment(self, number, segment, self._salt, below):
+                    rewritten += 1
         return rewritten
 
     def _compactable(self, below: float) -> list[int]:
@@ -326,6 +328,10 @@ class Journal:
     def message_state(self, message_id: int) -> tuple[int, int]:
         """For compaction: (attempts, next_attempt_ms)."""
         return (self.state_of(message_id) if self.state_of is not None else None) or (0, 0)
+
+    def is_moving(self, message_id: int) -> bool:
+        """For compaction: is a copy of the message under way?"""
+        return self._cycle.is_moving(message_id)
 
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]:
         """For compaction: copy these messages of the record at place to the stream's end."""
