@@ -32,6 +32,7 @@ from postroad.message import (
     Verdict,
 )
 from postroad.queue import Queue
+from postroad.queue.endings import MAX_UNCOMMITTED
 
 FOLDER = Path("/journal")
 CONTENT = b"Subject: hello\r\nFrom: a@a.example\r\n\r\nbody\r\n"
@@ -45,7 +46,9 @@ UNTOUCHED = Outcome(Verdict.DEFERRED, Reply(421, "4.3.2 stopping"), Stage.NOT_CO
 class Bench:
     """A queue on its journal, and a log of the paths it woke."""
 
-    def __init__(self, loop: SimLoop, disk: MemoryDisk, options: QueueOptions, memory_goal: int) -> None:
+    def __init__(
+        self, loop: SimLoop, disk: MemoryDisk, options: QueueOptions, memory_goal: int, latency: Callable[[], float]
+    ) -> None:
         clock = SimClock(loop)
         self.journal = Journal.open(
             FOLDER,
@@ -53,7 +56,7 @@ class Bench:
             durability="power",
             clock=clock,
             disk=disk,
-            committer=InlineCommitter(loop),
+            committer=InlineCommitter(loop, latency),
             rng=Random(5),
         )
         ids = IdSource(clock.wall, last=self.journal.last_id)
@@ -103,9 +106,10 @@ class Lab:
     def __init__(self) -> None:
         self.loop = SimLoop(Random(1))
         self.disk = MemoryDisk()
+        self.stall = 0.0  # seconds the disk takes for each write
 
     def bench(self, options: QueueOptions | None = None, memory_goal: int = 1 << 20) -> Bench:
-        return Bench(self.loop, self.disk, options or QueueOptions(retry_jitter=0.0), memory_goal)
+        return Bench(self.loop, self.disk, options or QueueOptions(retry_jitter=0.0), memory_goal, lambda: self.stall)
 
     def run(self, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.loop.run_until_complete(scenario())
@@ -371,5 +375,24 @@ def test_no_notice_of_delay_comes_again_after_a_restart(lab: Lab) -> None:
         again.queue.settle(await again.take(), BUSY)
         await settled()
         assert again.queue.waiting("default", "a.example") == 1
+
+    lab.run(scenario)
+
+
+def test_a_stalling_disk_bounds_what_a_crash_would_send_again(lab: Lab) -> None:
+    async def scenario() -> None:
+        bench = lab.bench(memory_goal=100 << 20)
+        await bench.queue.recover()
+        await bench.put(*(f"u{n}@b.example" for n in range(3 * MAX_UNCOMMITTED)))
+        lab.stall = 5.0
+        ended = 0
+        while (message := bench.queue.take("default", "b.example")) is not None:
+            bench.queue.settle(message, DELIVERED)
+            ended += 1
+        assert ended == MAX_UNCOMMITTED
+        bench.woken.clear()
+        await asyncio.sleep(20)
+        assert bench.woken == ["b.example"]
+        assert bench.queue.take("default", "b.example") is not None
 
     lab.run(scenario)

@@ -61,6 +61,10 @@ class Deadlines:
         """Expire what waits in active queues past its time, and wake paths that have work: nothing rests on a wake-up
         that got lost."""
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Look at every path that has something to do."""
         self._sweep_paths([path for path in self._books.paths if path.active])
 
     def _sweep_paths(self, paths: list[Path]) -> None:

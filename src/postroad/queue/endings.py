@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from postroad.journal import STATE, TERMINAL, Event
+from postroad.journal import STATE, TERMINAL, Event, JournalError
 from postroad.message import Accepted, Message, Outcome, Refused, Reply, Stage, Verdict
 from postroad.queue import dsn
 from postroad.queue.books import Books
@@ -21,16 +21,36 @@ _REMOVED = Reply(554, "5.7.1 [internal] the message was removed from the queue b
 _NOTIFY_AGAIN = 1.0  # seconds until a notification that could not be kept is tried again
 _READ_AGAIN = 5.0  # seconds until a message that could not be read is tried again
 
+# Terminal events on their way to the disk before nothing new is begun. A crash now would send their messages again, so
+# this bounds the duplicate window however long the disk stalls (docs/explanation/durability.md).
+MAX_UNCOMMITTED = 500
+
 
 class Endings:
-    """keep: writes a transaction of our own (a notification) into the journal and puts it in line."""
+    """keep: writes a transaction of our own (a notification) into the journal and puts it in line. delayed: something
+    was delayed. freed: what `overdue` held back may go on."""
 
-    def __init__(self, books: Books, keep: Keep, delayed: Callable[[], None]) -> None:
+    def __init__(self, books: Books, keep: Keep, delayed: Callable[[], None], freed: Callable[[], None]) -> None:
         self._books = books
         self._keep = keep
         self._delayed = delayed
+        self._freed = freed
+        self._uncommitted = 0
+        self._holding = False
         self._delays = DelayNotices(books, keep)
         self._loop = asyncio.get_running_loop()
+
+    def overdue(self) -> bool:
+        """So many messages have ended unknown to the disk that no new attempt may begin. `freed` follows."""
+        if self._uncommitted >= MAX_UNCOMMITTED:
+            self._holding = True
+        return self._holding
+
+    def _on_committed(self, error: JournalError | None) -> None:
+        self._uncommitted -= 1
+        if self._holding and self._uncommitted <= MAX_UNCOMMITTED // 2:
+            self._holding = False
+            self._freed()
 
     def delivered(self, message: Message, outcome: Outcome) -> None:
         if not outcome.dsn and dsn.wanted(message, dsn.Action.RELAYED):
@@ -147,6 +167,7 @@ class Endings:
             self._waited(message),
             message.binding,
         )
+        self._uncommitted += 1
         books.journal.append_event(
             Event(
                 message.id,
@@ -156,7 +177,8 @@ class Endings:
                 attempts=message.attempts,
                 place=message.place,
                 index=message.index,
-            )
+            ),
+            self._on_committed,
         )
         path = books.path(message)
         path.settled += 1

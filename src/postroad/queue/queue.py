@@ -93,7 +93,9 @@ class Queue:
         self._teller = teller
         self._paths = paths
         self._live = self._books.live
-        self._endings = Endings(self._books, self._keep, lambda: self._deadlines.delayed())
+        self._endings = Endings(
+            self._books, self._keep, lambda: self._deadlines.delayed(), lambda: self._deadlines.wake_all()
+        )
         self._deadlines = Deadlines(self._books, self._endings, self._read_back)
         self._choose_binding = binding
         self._stopping = False
@@ -218,7 +220,7 @@ class Queue:
 
     def take(self, binding: str, domain: str) -> Message | None:
         # What ends while the journal can't write would be known to memory alone, so nothing new is begun.
-        if self._journal.holding():
+        if self._journal.holding() or self._endings.overdue():
             return None
         path = self._paths.get(binding, domain)
         if path is None:
