@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import signal
 import sys
@@ -25,6 +26,9 @@ log = structlog.get_logger()
 # The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
 _SWITCH_INTERVAL = 0.0005
 _OWN_FILES = 200  # descriptors for the journal, look-ups, the control socket
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class StartError(Exception):
@@ -77,8 +81,12 @@ async def serve(generation: Generation) -> None:
     try:
         await control.start()
     except OSError as error:
-        await engine.stop()
-        raise StartError(f"the control socket in {data_dir} can't be opened: {error}") from error
+        text = f"the control socket in {data_dir} can't be opened: {error}"
+        if error.errno not in _NO_ROOM:
+            await engine.stop()
+            raise StartError(text) from error
+        # Mail that is queued can still be delivered; commands have to wait for the next start.
+        log.warning("alarm", alarm="no_control_socket", text=text)
     for problem in engine.hose.problems:
         log.warning("alarm", alarm="consumer_cursor", text=problem)
     for warning in generation.warnings:
