@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 from litestar import MediaType, Request, Response, get, post
+from litestar.params import FromPath
 
 from postroad.api.envelope import reply
 from postroad.auth import Key
@@ -40,13 +41,13 @@ def admin_routes(admin: Admin, require: Authenticate) -> list[Any]:
     """require(request, grant): who asks; raises Failure."""
 
     @get(f"{BASE}/{{verb:str}}", media_type=MediaType.JSON)
-    async def look(request: Request[Any, Any, Any], verb: str) -> Response[bytes]:
+    async def look(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:
         key = require(request, "admin")
         _check(admin, verb, changes=False)
         return await _answered(admin, verb, _from_query(request.query_params.multi_items()), key, request)
 
     @post(f"{BASE}/{{verb:str}}", media_type=MediaType.JSON, status_code=200)
-    async def change(request: Request[Any, Any, Any], verb: str) -> Response[bytes]:
+    async def change(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:
         key = require(request, "admin")
         _check(admin, verb, changes=True)
         return await _answered(admin, verb, await _body(request), key, request)
