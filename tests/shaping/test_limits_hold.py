@@ -177,6 +177,22 @@ def test_a_rate_that_a_reload_lowers_and_raises() -> None:
     field.run(play())
 
 
+def test_domains_of_a_provider_take_turns_at_its_rate() -> None:
+    field = Field(BIG + 'message_rate = "20/s"\n[delivery]\nprohibited_hosts = []')
+
+    async def play() -> None:
+        await field.open()
+        field.put(1000, "a.test", group="default")
+        await asyncio.sleep(2)
+        field.put(100, "b.test", group="default")
+        await asyncio.sleep(8)
+        assert 72 <= len(field.arrivals("b.test")) <= 88
+        await field.empty(60)
+        await field.world.stop_engine()
+
+    field.run(play())
+
+
 def test_suspended_mail_waits_and_goes_when_it_is_resumed() -> None:
     text = '[[domain]]\nmatch = "a.test"\nsuspend_delivery = true\n[delivery]\nprohibited_hosts = []'
     field = Field(text)

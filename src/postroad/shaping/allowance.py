@@ -11,6 +11,7 @@ from postroad.config.schema import DeliveryOptions
 from postroad.shaping.binding import Binding
 from postroad.shaping.gate import Gate
 from postroad.shaping.throttle import Throttle
+from postroad.shaping.turns import Turns
 
 if TYPE_CHECKING:
     from postroad.shaping.limits import Limits
@@ -210,25 +211,29 @@ class Allowance:
 
     def unsent(self) -> None:
         """The message just granted was not sent."""
-        for throttle in self._message:
-            throttle.give_back()
+        for turns in self._message:
+            turns.throttle.give_back()
 
-    def _granted(self, throttles: tuple[Throttle, ...]) -> float:
-        """All must grant; when one refuses, none is used."""
+    def _granted(self, throttles: tuple[Turns, ...]) -> float:
+        """All must grant; when one refuses, none is used. The path's own comes first: while that refuses, the path does
+        not stand in the line for the others."""
         if not throttles:
             return 0.0
         now = self._limits.now()
-        wait = max(throttle.wait(now) for throttle in throttles)
-        if not wait:
-            for throttle in throttles:
-                throttle.take(now)
-        return wait
+        for turns in throttles:
+            wait = turns.wait(self, now)
+            if wait:
+                return wait
+        for turns in throttles:
+            turns.take(self, now)
+        return 0.0
 
     def throttles(self) -> tuple[tuple[str, tuple[Throttle, ...]], ...]:
         """By what they count."""
-        return ("messages", self._message), ("connections", self._connection)
+        message = tuple(turns.throttle for turns in self._message)
+        return ("messages", message), ("connections", tuple(turns.throttle for turns in self._connection))
 
-    def all_throttles(self) -> tuple[Throttle, ...]:
+    def turns(self) -> tuple[Turns, ...]:
         return (*self._message, *self._connection)
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -243,6 +248,8 @@ class Allowance:
 
     def _withdraw(self) -> None:
         self.waits = False
+        for turns in self.turns():
+            turns.leave(self)
         for gate in self.gates:
             gate.leave(self)
         self.decline()

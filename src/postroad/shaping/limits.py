@@ -12,6 +12,7 @@ from postroad.shaping.allowance import Allowance
 from postroad.shaping.gate import Gate
 from postroad.shaping.scopes import Bucket, PathOptions, Scopes
 from postroad.shaping.throttle import Throttle
+from postroad.shaping.turns import Turns
 
 _PROVIDERS = 100_000  # domains whose provider is remembered
 _THROTTLES = 10_000  # throttles after which those are looked for that nothing remembers
@@ -26,7 +27,7 @@ class Limits:
         self.told: Callable[[str, str], None] = lambda binding, domain: None
         self._server = Gate("server")
         self._gates: dict[tuple[str, str], Gate] = {}
-        self._throttles: dict[str, Throttle] = {}
+        self._throttles: dict[str, Turns] = {}
         self._sweep_at = _THROTTLES
         self._allowances: dict[tuple[str, str], Allowance] = {}
         self._providers: dict[str, str] = {}
@@ -130,33 +131,33 @@ class Limits:
         gate.users += 1
         return gate
 
-    def throttles(self, options: PathOptions, path: str, provider: str) -> tuple[tuple[Throttle, ...], ...]:
-        """For messages, and for connections. path: name of the gate that counts its connections."""
+    def throttles(self, options: PathOptions, path: str, provider: str) -> tuple[tuple[Turns, ...], ...]:
+        """For messages, and for connections; the path's own first. path: name of the gate of its connections."""
         delivery = self._path_options(options, provider)
         own = (
             (options.message, Bucket(f"{path}/path_message_rate", delivery.path_message_rate)),
             (options.connection, Bucket(f"{path}/path_connection_rate", delivery.path_connection_rate)),
         )
-        return tuple(tuple(self._throttle(bucket) for bucket in (*shared, mine) if bucket.rate) for shared, mine in own)
+        return tuple(tuple(self._throttle(bucket) for bucket in (mine, *shared) if bucket.rate) for shared, mine in own)
 
-    def _throttle(self, bucket: Bucket) -> Throttle:
+    def _throttle(self, bucket: Bucket) -> Turns:
         found = self._throttles.get(bucket.key)
         if found is None:
             if len(self._throttles) >= self._sweep_at:
                 self._sweep()
-            found = self._throttles[bucket.key] = Throttle(bucket.rate)
-        elif found.rate != bucket.rate:
-            found.set_rate(bucket.rate)
+            found = self._throttles[bucket.key] = Turns(Throttle(bucket.rate))
+        elif found.throttle.rate != bucket.rate:
+            found.throttle.set_rate(bucket.rate)
         return found
 
     def _sweep(self) -> None:
         """Forget throttles that a new one would not differ from, unless a path has them in hand."""
-        held = {id(throttle) for each in self._allowances.values() for throttle in each.all_throttles()}
+        held = {id(turns) for each in self._allowances.values() for turns in each.turns()}
         now = self.now()
         self._throttles = {
-            key: throttle
-            for key, throttle in self._throttles.items()
-            if id(throttle) in held or not throttle.forgotten(now)
+            key: turns
+            for key, turns in self._throttles.items()
+            if id(turns) in held or not turns.throttle.forgotten(now)
         }
         self._sweep_at = max(_THROTTLES, 2 * len(self._throttles))
 

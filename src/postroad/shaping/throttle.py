@@ -91,9 +91,10 @@ class Window:
 
 class Throttle:
     """`ask` grants one thing, or says how long to wait. set_rate may change the rate at any time; what was granted
-    before counts on in windows of the same length."""
+    before counts on in windows of the same length. gap: seconds from one grant to the next at the pace of the shortest
+    window."""
 
-    __slots__ = ("_due", "_gap", "_slack", "rate", "windows")
+    __slots__ = ("_due", "_slack", "gap", "rate", "windows")
 
     def __init__(self, rate: Rate) -> None:
         self._due = -inf  # when the next grant comes, were they spread evenly
@@ -114,7 +115,7 @@ class Throttle:
         most, seconds = rate[0]
         self.rate = rate
         self.windows = tuple(windows)
-        self._gap = seconds / most
+        self.gap = seconds / most
         self._slack = seconds * _AT_ONCE
 
     def ask(self, now: float) -> float:
@@ -135,13 +136,13 @@ class Throttle:
 
     def take(self, now: float) -> None:
         """Only when `wait` says 0."""
-        self._due = max(self._due, now) + self._gap
+        self._due = max(self._due, now) + self.gap
         for window in self.windows:
             window.take(now)
 
     def give_back(self) -> None:
         """The last grant was not used, and nothing was granted since."""
-        self._due -= self._gap
+        self._due -= self.gap
         for window in self.windows:
             window.give_back()
 
