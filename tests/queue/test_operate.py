@@ -22,12 +22,12 @@ async def chosen(bench: Bench, **criteria: object) -> list[int]:
     return [number async for some in bench.queue.select(Selector(**criteria)) for number in some]  # type: ignore[arg-type]
 
 
-async def restarted(lab: Lab, bench: Bench) -> Bench:
+async def restarted(lab: Lab, bench: Bench, options: QueueOptions | None = None) -> Bench:
     await settled()
     bench.queue.stop()
     bench.journal.abandon()
     lab.disk.crash(Random(2))
-    again = lab.bench()
+    again = lab.bench(options)
     await again.queue.recover()
     return again
 
@@ -310,12 +310,14 @@ def test_operators_amid_traffic_lose_and_double_nothing(lab: Lab, seed: int) -> 
         flying: dict[int, Message] = {}
         known: list[int] = []
         for _ in range(400):
-            act = rng.choice(["put", "put", "take", "take", "settle", "settle", "retry", "delay", "fail", "wait"])
+            act = rng.choice(
+                ["put", "put", "take", "take", "settle", "settle", "retry", "delay", "fail", "move", "wait"]
+            )
             number = rng.choice(known) if known else 0
             if act == "put":
                 known += await bench.put(*(f"u{rng.random()}@{rng.choice('ab')}.example" for _ in range(3)))
             elif act == "take":
-                message = bench.queue.take("default", f"{rng.choice('ab')}.example")
+                message = bench.queue.take(rng.choice(["default", "other"]), f"{rng.choice('abc')}.example")
                 if message is not None and (message.body is not None or await bench.queue.load(message)):
                     assert message.id not in flying
                     flying[message.id] = message
@@ -326,21 +328,29 @@ def test_operators_amid_traffic_lose_and_double_nothing(lab: Lab, seed: int) -> 
                 bench.queue.operator.retry(number)
             elif act == "delay":
                 bench.queue.operator.delay(number, rng.choice([0.5, 30, 2000]))
+            elif act == "move":
+                binding, domain = rng.choice([("other", ""), ("", "c.example"), ("default", "a.example")])
+                await bench.queue.mover.move([number], binding=binding, domain=domain)
             elif act == "fail" and rng.random() < 0.5:
                 await bench.queue.operator.fail([number])
             else:
                 await asyncio.sleep(rng.choice([0, 1, 40, 1500]))
             where = Counter(
-                (found.domain, found.state) for one in known if (found := bench.queue.standing(one)) is not None
+                (found.binding, found.domain, found.state)
+                for one in known
+                if (found := bench.queue.standing(one)) is not None
             )
             for count in bench.queue.summary():
                 states = (State.ACTIVE, State.DELAYED, State.IN_FLIGHT)
-                assert [where[count.domain, state] for state in states] == [
+                assert [where[count.binding, count.domain, state] for state in states] == [
                     count.active,
                     count.delayed,
                     count.in_flight,
                 ]
             assert bench.queue.in_flight == len(flying)
+            if rng.random() < 0.01:
+                bench = await restarted(lab, bench, NO_DSN)
+                flying.clear()
         for message in flying.values():
             bench.queue.settle(message, BUSY)
         await bench.queue.operator.fail(await chosen(bench, all=True))

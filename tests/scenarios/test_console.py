@@ -150,6 +150,27 @@ def test_retry_and_flush_try_at_once_and_delay_holds(scene: Scene) -> None:
         scene.ask("delay", all=True, seconds=10**6)
 
 
+def test_reroute_sends_a_domains_mail_to_other_hosts(scene: Scene) -> None:
+    scene.send("u1@later.test", "u2@later.test", subject="moved")
+    scene.delayed(2)
+    scene.far.behave()
+    unknown = scene.server.command("message", "rebind", "--domain", "later.test", "--to", "nowhere", "--yes")
+    assert unknown.returncode == 1 and "known: default" in unknown.stderr
+    done = scene.command("message", "reroute", "--domain", "later.test", "--to", "Elsewhere.test", "--yes")
+    assert done == {"verb": "reroute", "count": 2, "done": 2}
+    assert scene.states("later.test") == (0, 0, 0) and scene.states("elsewhere.test") == (0, 2, 0)
+    scene.server.kill()
+    scene.server.start()
+    until(scene.server.recovered, "the queue is loaded")
+    assert scene.states("elsewhere.test") == (0, 2, 0)
+    scene.command("path", "flush", "elsewhere.test")
+    until(lambda: scene.far.copies() == {"u1@later.test": 1, "u2@later.test": 1}, "both arrive")
+    assert all(b"\r\nSubject: moved\r\n\r\ntext\r\n" in taken.content for taken in scene.far.taken)
+    until(scene.server.quiet, "the queue is empty")
+    scene.server.stop()
+    assert audit(scene.server)["queued"] == 0
+
+
 def test_a_suspended_domain_stays_suspended_over_a_restart(scene: Scene) -> None:
     told = scene.command("path", "suspend", "--domain", "Held.test", "--note", "they asked us to wait")
     assert told["domain"] == "held.test" and told["until"] is None

@@ -104,3 +104,31 @@ def delay(
     """Try messages again in so many seconds, not before; but not after they expire."""
     done = confirmed(config, "delay", selector | {"seconds": seconds}, yes, "Let them wait?")
     show(done) if as_json else became(done)
+
+
+@app.command()
+@selecting
+def rebind(
+    selector: dict[str, Any],
+    to: Annotated[str, typer.Option("--to", help="The new binding.")],
+    yes: Yes = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Put messages on another binding. What is in flight is left alone."""
+    done = confirmed(config, "rebind", selector | {"to": to}, yes, f"Put them on binding {to}?")
+    show(done) if as_json else became(done)
+
+
+@app.command()
+@selecting
+def reroute(
+    selector: dict[str, Any],
+    to: Annotated[str, typer.Option("--to", help="The routing domain whose hosts shall get them.")],
+    yes: Yes = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Send messages to another domain's hosts; their recipients stay. What is in flight is left alone."""
+    done = confirmed(config, "reroute", selector | {"to": to}, yes, f"Send them to the hosts of {to}?")
+    show(done) if as_json else became(done)

@@ -23,6 +23,7 @@ from postroad.console.trail import Trail
 from postroad.console.watch import PERIOD, Alarm, PathLook, Watch
 from postroad.deliver import forgive
 from postroad.message import parse_message_id
+from postroad.message.address import AddressError, routing_domain
 from postroad.message.header import header_end
 from postroad.queue import Done, PathCount, Selector, SelectorError, Suspension, Where, state_named
 
@@ -194,6 +195,28 @@ class Console:
 
         return await self._confirmed("delay", wanted, who, work)
 
+    async def rebind(self, wanted: given.Rebind, who: str) -> object:
+        known = {"default", *(binding.name for binding in self.parts.config().binding)}
+        if not wanted.token and wanted.to not in known:
+            raise ConsoleError(f"there is no binding {wanted.to[:60]!r}; known: {', '.join(sorted(known))}")
+
+        async def work(asked: given.Rebind, some: list[int]) -> dict[int, Done]:
+            return await self.parts.queue.mover.move(some, binding=asked.to)
+
+        return await self._confirmed("rebind", wanted, who, work)
+
+    async def reroute(self, wanted: given.Reroute, who: str) -> object:
+        if not wanted.token:
+            try:
+                routing_domain(wanted.to)
+            except AddressError as error:
+                raise ConsoleError(f"`to` is no routing domain: {error}") from error
+
+        async def work(asked: given.Reroute, some: list[int]) -> dict[int, Done]:
+            return await self.parts.queue.mover.move(some, domain=routing_domain(asked.to))
+
+        return await self._confirmed("reroute", wanted, who, work)
+
     async def flush(self, wanted: given.Flush, who: str) -> object:
         """What failed a moment ago is forgotten as well: a flush that runs into its own memory would do nothing."""
         domain = wanted.domain.lower()
@@ -333,6 +356,8 @@ VERBS = {
             "fail", given.Fail, Console.fail, "End messages undelivered, with a bounce event of class 25.", True, True
         ),
         Verb("delay", given.Delay, Console.delay, "Try messages again later, not now.", True, True),
+        Verb("rebind", given.Rebind, Console.rebind, "Put messages on another binding.", True, True),
+        Verb("reroute", given.Reroute, Console.reroute, "Send messages to another domain's hosts.", True, True),
         Verb("flush", given.Flush, Console.flush, "Try everything of a domain now, failed hosts too.", True),
         Verb("suspend", given.Suspend, Console.suspend, "Give no mail of a path, domain or binding out.", True),
         Verb("resume", given.Resume, Console.resume, "Let go of what was suspended.", True),

@@ -122,6 +122,7 @@ class Batch:
         self.doomed: list[int] = []  # mail segments to remove, in this order
         self.outdated: list[int] = []  # event segments to remove, in this order
         self.probe = False  # look at the disk's health
+        self.new_segment = False  # begin a mail segment with this batch
 
         self.places: list[int] = []  # of the mail kept, from the front
         self.error: JournalError | None = None  # why the rest of it was not
@@ -166,6 +167,8 @@ class Writer:
 
     def keep_mail(self, batch: Batch) -> None:
         """Stage 1."""
+        if batch.new_segment:
+            self.mail.seal()
         places, error = self.mail.write([pending.record for pending in batch.mail])
         batch.places = places
         relocated: dict[int, int] = {}

@@ -72,6 +72,7 @@ class Cycle:
         self._batch: Batch | None = None
         self._begin_handle: TimerHandle | None = None
         self._probe = False
+        self._new_segment = False
         self._outdated: list[int] = []
         self._idle: list[asyncio.Future[None]] = []
         self._set_health(writer.refusal, len(writer.kept_back))
@@ -106,6 +107,10 @@ class Cycle:
         self._waiting_events.append((event, done))
         if self._batch is None and self._begin_handle is None:
             self._begin_soon()
+
+    def begin_segment(self) -> None:
+        """Mail of the next batch goes into a segment of its own."""
+        self._new_segment = True
 
     def is_moving(self, message_id: int) -> bool:
         return message_id in self._moving
@@ -165,6 +170,7 @@ class Cycle:
         batch.doomed = list(self._live.doomed)
         batch.outdated, self._outdated = self._outdated, []
         batch.probe, self._probe = self._probe, False
+        batch.new_segment, self._new_segment = self._new_segment, False
         if batch.mail:
             if self._early:
                 self._acknowledge_early(batch)

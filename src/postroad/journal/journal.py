@@ -28,7 +28,7 @@ from postroad.journal.format import FILE_HEADER_SIZE, MAIL, MAX_RECORD, MovedMai
 from postroad.journal.live import LiveSegment, LiveTable
 from postroad.journal.opening import begin_writing, kept_events, remove_spares
 from postroad.journal.reader import EventReader, MailReader
-from postroad.journal.records import Event, HoseEvent, LiveMail, Mail, StoredMail, pack_place
+from postroad.journal.records import Event, HoseEvent, LiveMail, LiveRecipient, Mail, Rewrite, StoredMail, pack_place
 from postroad.journal.recovery import Recovery
 from postroad.journal.retention import Retention
 from postroad.journal.survey import Survey
@@ -336,6 +336,51 @@ class Journal:
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]:
         """For compaction: copy these messages of the record at place to the stream's end."""
         return self._cycle.move(place, moved)
+
+    # Changing what was written.
+
+    async def rewrite(self, changes: Sequence[Rewrite]) -> list[JournalError | None]:
+        """Copy messages to the stream's end with another meta: from then on it is the one that counts. Returns for each
+        change what kept it from being made, or None. Who asks sees to it that the messages do not end meanwhile."""
+        loop = asyncio.get_running_loop()
+        results: list[JournalError | None] = []
+        async with self._one_compaction:
+            moves: list[asyncio.Future[None] | JournalError] = []
+            for place, live, change in changes:
+                try:
+                    stored = await loop.run_in_executor(None, self.read_mail, place)
+                    moves.append(self._rewritten(place, live, stored, change))
+                except JournalError as error:
+                    moves.append(error)
+            for move in moves:
+                try:
+                    if isinstance(move, JournalError):
+                        raise move
+                    await move
+                except JournalError as error:
+                    results.append(error)
+                else:
+                    results.append(None)
+        return results
+
+    def _rewritten(
+        self, place: int, live: list[LiveRecipient], stored: StoredMail, change: Callable[[bytes], bytes]
+    ) -> asyncio.Future[None]:
+        if place in self._cycle.unwritten or any(self.is_moving(one.message_id) for one in live):
+            raise JournalError("the message is just being written")
+        if self._closed or self._cycle.refusal is not None:
+            raise self._cycle.refusal or JournalError("the journal is closed")
+        origin = place >> 32
+        ids = [one.message_id for one in live]
+        try:
+            meta = change(stored.meta)
+        except ValueError as error:
+            raise JournalError(f"the envelope can't be read: {error}") from error
+        mail = Mail(ids, stored.received_ms, meta, stored.trace, stored.content)
+        if origin == self._writer.mail.segment:
+            # A copy never stands in the segment of its original: recovery tells them apart by their segments.
+            self._cycle.begin_segment()
+        return self._cycle.move(place, MovedMail(mail, live, origin))
 
     # The end.
 

@@ -6,6 +6,7 @@ stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 # Flags of an event. Plain integers: they are tested for every event, and IntFlag is ten times slower.
@@ -109,6 +110,15 @@ class LiveRecipient(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody misses
     attempts: int
     next_attempt_ms: int
+
+
+class Rewrite(NamedTuple):
+    """Messages of the record at place that shall have another meta, and their state. change: the record's meta -> the
+    new one."""
+
+    place: int
+    live: list[LiveRecipient]
+    change: Callable[[bytes], bytes]
 
 
 class LiveMail(NamedTuple):

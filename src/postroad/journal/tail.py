@@ -188,6 +188,10 @@ class Tail(Generic[R]):
         self._file, self._size = file, size
         self.segment, self.end, self.created_ms = number, FILE_HEADER_SIZE, created_ms
 
+    def seal(self) -> None:
+        """The next record begins a segment."""
+        self._seal()
+
     def _seal(self) -> None:
         if self._file is None:
             return

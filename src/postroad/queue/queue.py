@@ -33,6 +33,7 @@ from postroad.queue.endings import Endings
 from postroad.queue.entry import Why
 from postroad.queue.inspect import Standing, Where, envelope, listing, standing
 from postroad.queue.live import Live
+from postroad.queue.moves import Mover
 from postroad.queue.operate import Operator
 from postroad.queue.paths import Path, PathCount, Paths
 from postroad.queue.recovery import recover
@@ -104,6 +105,7 @@ class Queue:
         self.rejections = 0  # refusals at the door that inject told of
         self._suspended = self.suspensions = Suspensions(self._books)
         self.operator = Operator(self._books, self._endings, self._deadlines.delayed)
+        self.mover = Mover(self._books, self._deadlines.delayed, self.operator.came_back)
         journal.on_moved = lambda number, old, new: self._live.moved(number, new)
         journal.state_of = self._live.state
 

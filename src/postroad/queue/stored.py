@@ -5,6 +5,8 @@ Arrays, not maps: a field may be added at the end, and an older reader skips it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from postroad.message import Body, Context, Message, Notify, Ret, Transaction
@@ -76,6 +78,16 @@ def decode_dues(meta: bytes) -> list[Due]:
 def envelope_of(meta: bytes) -> Envelope:
     """Raises msgspec.DecodeError when the bytes are not ours."""
     return _decode(meta)
+
+
+def rerouted(meta: bytes, slots: Collection[int], binding: str, domain: str) -> bytes:
+    """The same with another binding and routing domain (where these are not "") for the recipients in these slots."""
+    envelope = _decode(meta)
+    for slot in slots:
+        recipient = envelope.recipients[slot]
+        recipient.binding = binding or recipient.binding
+        recipient.domain = domain or recipient.domain
+    return _encode(envelope)
 
 
 def common_event(meta: bytes, index: int) -> tuple[bytes, str]:
