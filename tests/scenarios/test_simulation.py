@@ -65,22 +65,23 @@ def test_nothing_is_lost_in_thousands_of_worlds(part: int) -> None:
 def test_a_long_storm_over_many_letters() -> None:
     scenario = Scenario(1, letters=150, seconds=3000, web=True)
     verdict = scenario.run()
-    assert verdict.delivered > 100
+    assert verdict.delivered + verdict.failed > 200
+    assert scenario.world.crashes
 
 
 def test_the_same_seed_gives_the_same_trace() -> None:
-    digests = []
-    for seed in range(20):
-        once, again = Scenario(seed), Scenario(seed)
-        once.run()
-        again.run()
-        assert once.digest == again.digest, f"seed {seed}"
-        digests.append(once.digest)
+    def digest(seed: int) -> str:
+        scenario = Scenario(seed)
+        scenario.run()
+        return scenario.digest
+
+    digests = [digest(seed) for seed in range(20)]
+    assert [digest(seed) for seed in range(20)] == digests
     assert len(set(digests)) == len(digests)
 
 
 def test_the_trace_does_not_depend_on_the_hash_seed() -> None:
-    code = "from postroad.lab.sim.scenario import Scenario\nfor n in range(3): s = S(n); s.run(); print(s.digest)"
+    code = "from postroad.lab.sim.scenario import Scenario as S\nfor n in range(3): s = S(n); s.run(); print(s.digest)"
     runs = [
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
