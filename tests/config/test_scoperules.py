@@ -98,6 +98,13 @@ QUIET = '[[listener]]\nbinding = "a"\nrelay = false\n[server]\nhostname = "mx.te
             '[[provider]]\nname = "p"\nmx_suffixes = ["*.x.test"]',
             ["provider[0].mx_suffixes[0]: is a host name or the end of some, without patterns"],
         ),
+        (
+            '[delivery]\nuse_ipv6 = false\n[[domain]]\nmatch = "x.test"\nuse_ipv6 = true',
+            [
+                "domain[0].use_ipv6: finds no addresses: delivery.use_ipv6 is false, so that none are looked up"
+                " (warning)"
+            ],
+        ),
         ('[[provider]]\nname = "p"\nmx_suffixes = [".x.test."]\ndomains = ["*.y.test"]', []),
         (
             '[delivery]\nmessage_rate = "5"',

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from postroad.config.match import exact, pattern
 from postroad.config.rules import Finding, Path, values
-from postroad.config.schema import Config, DomainOptions, GroupOptions, InnerDomain
+from postroad.config.schema import Config, DomainOptions, GroupOptions, InnerDomain, ScopeOptions
 
 DEFAULT = "default"  # the binding, and the group, that are there without being written
 
@@ -18,13 +18,16 @@ def scope_findings(config: Config) -> Iterator[Finding]:
         ("provider", [each.name for each in config.provider]),
     ):
         yield from _repeated(names, (kind,), "name")
+    for path, scope in _scopes(config):
+        yield from values(scope, path)
+        if scope.use_ipv6 and not config.delivery.use_ipv6:
+            text = "finds no addresses: delivery.use_ipv6 is false, so that none are looked up"
+            yield Finding((*path, "use_ipv6"), text, fatal=False)
     for at, binding in enumerate(config.binding):
-        yield from values(binding, ("binding", at))
         yield from _domains(binding.domain, ("binding", at, "domain"))
     yield from _groups(config)
     yield from _domains(config.domain, ("domain",))
     for at, provider in enumerate(config.provider):
-        yield from values(provider, ("provider", at))
         if not provider.mx_suffixes and not provider.domains:
             yield Finding(("provider", at), "has neither mx_suffixes nor domains: nothing belongs to it", False)
         for index, suffix in enumerate(provider.mx_suffixes):
@@ -35,6 +38,26 @@ def scope_findings(config: Config) -> Iterator[Finding]:
                 yield Finding(("provider", at, "mx_suffixes", index), str(error))
         yield from _matches(provider.domains, ("provider", at, "domains"))
     yield from _choice(config)
+
+
+def _scopes(config: Config) -> Iterator[tuple[Path, ScopeOptions]]:
+    """Every table that may hold options of a path."""
+    tables: list[tuple[Path, Sequence[ScopeOptions]]] = [
+        (("binding",), config.binding),
+        (("group",), config.group),
+        (("domain",), config.domain),
+        (("provider",), config.provider),
+        *((("binding", at, "domain"), binding.domain) for at, binding in enumerate(config.binding)),
+        *((("group", at, "domain"), group.domain) for at, group in enumerate(config.group)),
+        *(
+            (("group", at, "members", index, "domain"), member.domain)
+            for at, group in enumerate(config.group)
+            for index, member in enumerate(group.members)
+        ),
+    ]
+    for path, scopes in tables:
+        for at, scope in enumerate(scopes):
+            yield (*path, at), scope
 
 
 def _repeated(names: Sequence[str], path: Path, option: str) -> Iterator[Finding]:
@@ -64,15 +87,12 @@ def _matches(texts: Iterable[str], path: Path, end: str = "") -> Iterator[Findin
 
 def _domains(domains: Sequence[InnerDomain | DomainOptions], path: Path) -> Iterator[Finding]:
     yield from _matches((domain.match for domain in domains), path, "match")
-    for at, domain in enumerate(domains):
-        yield from values(domain, (*path, at))
 
 
 def _groups(config: Config) -> Iterator[Finding]:
     bindings = {DEFAULT, *(binding.name for binding in config.binding)}
     owners: dict[str, str] = {}
     for at, group in enumerate(config.group):
-        yield from values(group, ("group", at))
         yield from _domains(group.domain, ("group", at, "domain"))
         yield from _members(group, ("group", at, "members"), bindings, owners)
         if not any(member.weight for member in group.members):

@@ -66,7 +66,12 @@ async def serve(generation: Generation) -> None:
     except HoldsError as error:
         raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
-    generations = Generations(generation, engine.reconfigure)
+
+    def apply(wanted: Config) -> None:
+        _raise_file_limit(wanted)
+        engine.reconfigure(wanted)
+
+    generations = Generations(generation, apply)
     answers: dict[str, Answer] = {
         "status": engine.stats,
         "queues": engine.paths,
