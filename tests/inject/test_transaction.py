@@ -61,7 +61,8 @@ def test_the_envelope_is_handed_on_whole() -> None:
     assert transaction.sender == "s@client.example" and transaction.method == "esmtp"
     assert [r.address for r in transaction.recipients] == ["r0@b.example", "r1@b.example", "r2@b.example"]
     assert (transaction.ret, transaction.envid, transaction.smtputf8) == (Ret.FULL, "e+2Bv", False)
-    assert transaction.connection is _CONTEXT and transaction.context == {} and transaction.event == {}
+    assert transaction.connection is _CONTEXT and transaction.context == {}
+    assert transaction.id == 0xAB and transaction.event == {"transmission_id": "171"}
     assert transaction.body.content == b"Date: x\r\nMessage-ID: <y@z>\r\n\r\nbody\r\n"
 
 

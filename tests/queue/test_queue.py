@@ -396,3 +396,19 @@ def test_a_stalling_disk_bounds_what_a_crash_would_send_again(lab: Lab) -> None:
         assert bench.queue.take("default", "b.example") is not None
 
     lab.run(scenario)
+
+
+def test_the_number_a_client_was_told_is_the_number_of_its_message(lab: Lab) -> None:
+    async def scenario() -> None:
+        bench = lab.bench()
+        await bench.queue.recover()
+        (before,) = await bench.put("x@b.example")
+        told = before + 10
+        answers: list[Accepted | Refused] = []
+        recipients = [Recipient(f"u{n}@b.example", "b.example") for n in range(2)]
+        bench.queue.accept(Transaction("", recipients, Body(CONTENT), id=told), answers.append)
+        await settled()
+        (answer,) = answers
+        assert isinstance(answer, Accepted) and answer.ids[0] == told and answer.ids[1] != told
+
+    lab.run(scenario)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postroad.config.schema import ListenerOptions
 from postroad.inject.events import Content
-from postroad.message import Body, Context, Recipient, Transaction
+from postroad.message import Body, Context, Recipient, Transaction, parse_message_id
 from postroad.message.header import field
 from postroad.message.trace import date_field, message_id_field, received_field
 
@@ -23,6 +23,7 @@ def build_transaction(
 ) -> Transaction:
     """remote: the client's IP address; identifier: this transaction's id as text; wall: Unix seconds now."""
     envelope = given.envelope
+    number = parse_message_id(identifier)
     trace = b""
     if options.trace:
         protocol = "UTF8SMTP" if envelope.smtputf8 else "ESMTP" if extended else "SMTP"
@@ -47,6 +48,8 @@ def build_transaction(
         ret=envelope.ret,
         envid=envelope.envid,
         smtputf8=envelope.smtputf8,
+        event={"transmission_id": str(number)},
+        id=number,
     )
 
 

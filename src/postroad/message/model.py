@@ -85,6 +85,8 @@ class Transaction:
 
     sender "" is the null reverse-path. method is `esmtp` or `rest` (recv_method in events).
     event: JSON members common to all its recipients' events (campaign_id, transmission_id, template_id, subject).
+    id: the number its client was told, from the engine's IdSource; it becomes the id of the first recipient's message.
+    0: none was told.
     """
 
     __slots__ = (
@@ -93,6 +95,7 @@ class Transaction:
         "context",
         "envid",
         "event",
+        "id",
         "method",
         "recipients",
         "ret",
@@ -113,7 +116,9 @@ class Transaction:
         envid: str = "",
         smtputf8: bool = False,
         event: dict[str, object] | None = None,
+        id: int = 0,
     ) -> None:
+        self.id = id
         self.sender = sender
         self.recipients = recipients
         self.body = body

@@ -190,7 +190,7 @@ class Queue:
 
     def _message(self, transaction: Transaction, recipient: Recipient, index: int, wall: float) -> Message:
         message = Message()
-        message.id = self._books.ids.next()
+        message.id = transaction.id if transaction.id and not index else self._books.ids.next()
         message.sender = transaction.sender
         message.recipient = recipient.address
         message.domain = recipient.domain
