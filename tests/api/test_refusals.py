@@ -83,6 +83,12 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
     ({"content": {"email_rfc822": ""}}, 422, "3020", "content.email_rfc822 does not begin with a header field"),
     ({"content": {"email_rfc822": "no header"}}, 422, "3020", "content.email_rfc822 does not begin with a header"),
     ({"content": {"email_rfc822": "A: b\r\n\r\n\0"}}, 422, "3020", "content.email_rfc822 holds a NUL character"),
+    (
+        {"content": {"email_rfc822": f"From: a@b.c\n\n{'x' * 65_537}"}},
+        422,
+        "3020",
+        "content.email_rfc822 has a line of more",
+    ),
     ({"content": {"email_rfc822": "A: b\r\n\r\nx"}}, 400, "7001", "No sending domain specified"),
     ({"content": {"email_rfc822": "From: a@b.c, d@e.f\r\n\r\nx"}}, 400, "7001", "No sending domain specified"),
     ({"content": {"email_rfc822": "From: a@b.c\r\nFrom: d@e.f\r\n\r\nx"}}, 400, "7001", "No sending domain"),

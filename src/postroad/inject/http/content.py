@@ -23,6 +23,8 @@ from postroad.message.address import AddressError, parse_mailbox
 from postroad.message.header import count, decode_words, field, header_end
 
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+# As SMTP's max_line_length by default; hosts further on refuse or cut longer lines (RFC 5322 allows 998).
+_MAX_LINE = 65_536
 _WHITE = str.maketrans("", "", " \t\r\n")
 _INLINE = ("text", "html", "subject", "from", "reply_to", "headers", "attachments", "inline_images")
 _BRACES = (
@@ -211,6 +213,9 @@ def _raw(text: str, substitute: bool, faults: Faults) -> Prepared | None:
     end = header_end(content)
     if b"\0" in content:
         faults.add(Code.MIME_PARSE, "content.email_rfc822 holds a NUL character")
+        return None
+    if len(content) > _MAX_LINE and max(map(len, content.split(b"\r\n"))) > _MAX_LINE:
+        faults.add(Code.MIME_PARSE, f"content.email_rfc822 has a line of more than {_MAX_LINE} octets")
         return None
     if not _FIRST_FIELD.match(content):
         faults.add(Code.MIME_PARSE, "content.email_rfc822 does not begin with a header field")
