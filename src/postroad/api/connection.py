@@ -138,10 +138,11 @@ class Connection(HttpToolsProtocol):
         since = now if working else self._last
         if self._began is not None:
             since = min(since, self._began)
-        if now - since >= self._shared.idle_time:
+        over = since + self._shared.idle_time
+        if now >= over:  # the very sum the timer is set to: a difference may round the other way, and never be reached
             self._real.close()
             return
-        self._watch = self.loop.call_at(since + self._shared.idle_time, self._look)
+        self._watch = self.loop.call_at(over, self._look)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
