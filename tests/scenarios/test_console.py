@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import smtplib
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -244,3 +247,35 @@ def test_metrics(scene: Scene) -> None:
     known = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     # A consumer's lag has a sample only where there is a consumer.
     assert wanted - {"postroad_events_lag_seconds"} <= known and len(wanted) > 10
+
+
+def test_a_live_trace_shows_both_ends_and_no_content(scene: Scene) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "postroad", "trace", "--peer", "127.0.0.0/8", "--seconds", "60", "--json"],
+        cwd=scene.server.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as tracing:
+        assert tracing.stdout is not None
+        until(lambda: any(line["verb"] == "trace" for line in scene.ask("log")["log"]), "the trace runs")
+        scene.send("bob@free.test", subject="first line")
+        seen = []
+        for text in tracing.stdout:
+            seen.append(json.loads(text))
+            if sum(line["line"].startswith("S: 250 2.0.0") or "kept" in line["line"] for line in seen) and any(
+                line.get("domain") == "free.test" and line["line"] == "C: ." for line in seen
+            ):
+                break
+        tracing.terminate()
+    for direction in ("in", "out"):
+        lines = [line["line"] for line in seen if line.get("direction") == direction]
+        assert "C: RCPT TO:<BOB@FREE.TEST>" in "\n".join(lines).upper()
+        assert any("octets of content" in line for line in lines)
+    assert all(line["line"] != "text" for line in seen)
+    # Nobody listens any more: nothing is left of it, and mail goes on.
+    scene.send("eve@free.test")
+    until(lambda: len(scene.far.copies()) == 2, "both arrive")
+    with pytest.raises(ControlError, match="name a domain or a peer"):
+        scene.ask("trace")
+    assert scene.http("GET", "/api/admin/v1/trace?domain=x")[0] == 404

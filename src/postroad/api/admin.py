@@ -65,6 +65,8 @@ def _check(admin: Admin, verb: str, *, changes: bool) -> None:
     found = admin.changes(verb)
     if found is None:
         raise Failure(Code.INVALID_URI, f"there is no verb {verb[:40]!r}")
+    if verb == "trace":
+        raise Failure(Code.INVALID_URI, "traces are for the control socket: postroad trace")
     if found != changes:
         allowed = "POST" if found else "GET"
         raise Failure(Code.INVALID_METHOD, f"{verb} wants {allowed}", headers={"Allow": allowed})

@@ -16,6 +16,7 @@ from postroad.cli.path import app as path_app
 from postroad.cli.queue import app as queue_app
 from postroad.cli.send import send
 from postroad.cli.serve import serve
+from postroad.cli.trace import trace
 from postroad.lab.command import app as lab_app
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.add_typer(queue_app, name="queue")
 app.add_typer(message_app, name="message")
 app.add_typer(path_app, name="path")
 app.add_typer(console_app, name="console")
+app.command()(trace)
 app.command()(send)
 app.add_typer(events_app, name="events")
 app.add_typer(journal_app, name="journal")

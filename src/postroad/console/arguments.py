@@ -86,5 +86,11 @@ class Resume(Arguments, frozen=True, kw_only=True):
     all: Annotated[bool, Meta(description="What was suspended with `all`.")] = False
 
 
+class Trace(Arguments, frozen=True, kw_only=True):
+    domain: Annotated[str, Meta(description="Sessions to the hosts of this routing domain.")] = ""
+    peer: Annotated[str, Meta(description="Sessions with hosts of this network, in and out.")] = ""
+    seconds: Annotated[float, Meta(gt=0, le=3600, description="For how long.")] = 60.0
+
+
 class Log(Arguments, frozen=True, kw_only=True):
     limit: Annotated[int, _LIMIT] = 50

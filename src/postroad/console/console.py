@@ -19,6 +19,7 @@ from postroad.console.metrics import metrics, render
 from postroad.console.overview import lags, overview
 from postroad.console.parts import ConsoleError, Parts
 from postroad.console.pending import LIFE, PendingError, Pendings
+from postroad.console.trace import Tracer
 from postroad.console.trail import Trail
 from postroad.console.watch import PERIOD, Alarm, PathLook, Watch
 from postroad.deliver import forgive
@@ -54,6 +55,7 @@ class Console:
         self._pendings = Pendings(lambda: secrets.token_urlsafe(18))
         self._trail = Trail(parts.data_dir / "console.log")
         self._holds = Holds(parts.data_dir / "suspensions.json")
+        self._tracer = Tracer(parts.clock.wall, parts.tap)
         self._loop = asyncio.get_running_loop()
         for rule in self._holds.read():
             parts.queue.suspensions.add(rule)
@@ -162,6 +164,14 @@ class Console:
 
     async def suspensions(self, _: given.Arguments, who: str) -> object:
         return {"suspensions": [_rule(rule) for rule in self.parts.queue.suspensions.rules.values()]}
+
+    async def trace(self, wanted: given.Trace, who: str) -> object:
+        """An async iterator of lines."""
+        if not wanted.domain and not wanted.peer:
+            raise ConsoleError("name a domain or a peer")
+        lines = await self._tracer.trace(wanted.domain.lower(), wanted.peer, wanted.seconds)
+        await self._tell(who, "trace", "begin", arguments=msgspec.to_builtins(wanted))
+        return lines
 
     async def log(self, wanted: given.Log, who: str) -> object:
         return {"log": await self.parts.off_loop(self._trail.read, wanted.limit)}
@@ -362,6 +372,7 @@ VERBS = {
         Verb("suspend", given.Suspend, Console.suspend, "Give no mail of a path, domain or binding out.", True),
         Verb("resume", given.Resume, Console.resume, "Let go of what was suspended.", True),
         Verb("suspensions", given.Arguments, Console.suspensions, "What is suspended."),
+        Verb("trace", given.Trace, Console.trace, "SMTP dialogues as they pass; over the control socket only."),
         Verb("log", given.Log, Console.log, "Who did what, the newest last."),
     )
 }

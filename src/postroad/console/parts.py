@@ -13,7 +13,7 @@ from postroad.deliver import Deliverer
 from postroad.events import Hose
 from postroad.journal import Journal
 from postroad.message import Reply
-from postroad.net import Clock
+from postroad.net import Clock, Tap
 from postroad.queue import Queue
 
 
@@ -24,7 +24,7 @@ class ConsoleError(Exception):
 @dataclass(slots=True)
 class Parts:
     """config(): that of the present generation. sessions(): SMTP sessions open now. recovered(): messages found at the
-    start, None while they are being loaded."""
+    start, None while they are being loaded. tap: listen in on all SMTP sessions; None: no more."""
 
     queue: Queue
     deliverer: Deliverer
@@ -35,6 +35,7 @@ class Parts:
     data_dir: Path
     sessions: Callable[[], int]
     recovered: Callable[[], int | None]
+    tap: Callable[[Tap | None], None]
 
     def refusal(self) -> Reply | None:
         return self.queue.refusal()

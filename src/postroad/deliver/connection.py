@@ -12,6 +12,7 @@ from postroad.config.schema import DeliveryOptions
 from postroad.deliver.machine import Again, Machine, Result, Step
 from postroad.deliver.plan import Target
 from postroad.message import Message, Reply, Stage, Verdict
+from postroad.net import Tap
 
 # Octets handed to the transport at once; a longer message follows as the peer takes it. Nothing is copied up to here,
 # and no more than this (and the transport's 64 KB) is ever waiting in a buffer.
@@ -79,6 +80,8 @@ class Connection(asyncio.Protocol):
         self.expires = inf
         self.terms: object = None
         self.opened: asyncio.Future[Result | None] = loop.create_future()
+        self.tap: Tap | None = None
+        self.domain = ""
         self.machine = Machine(hello)
         self.message: Message | None = None
         self.idle = False
@@ -108,6 +111,8 @@ class Connection(asyncio.Protocol):
         self._watch(self._times.by_step[Step.BANNER])
 
     def data_received(self, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap.passed(self, self.domain, self.target.address, False, data)
         machine = self.machine
         machine.receive(data, machine.step is Step.CONTENT and self._unsent())
         self._work()
@@ -121,6 +126,8 @@ class Connection(asyncio.Protocol):
             self._stream()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.tap is not None:
+            self.tap.over(self)
         machine = self.machine
         if machine.step not in (Step.CLOSED, Step.QUIT):
             machine.lost(self._slices is not None or self._paused)
@@ -232,6 +239,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        if self.tap is not None:
+            self.tap.passed(self, self.domain, self.target.address, True, b"".join(output))
         if len(output) == 1 and len(output[0]) <= _SLICE:
             transport.write(output[0])
         elif sum(map(len, output)) <= _SLICE:

@@ -10,7 +10,7 @@ from postroad.deliver.connection import StepTimes
 from postroad.deliver.health import Health
 from postroad.deliver.plan import Screen
 from postroad.message import Supply, Verdict
-from postroad.net import Resolver
+from postroad.net import Resolver, Tap
 from postroad.shaping import Limits
 
 
@@ -45,6 +45,7 @@ class Means:
     rng: Random
     hostname: str
     counts: Counts
+    tap: Tap | None = None  # who listens in on the connections
     _made: dict[int, Made] = field(default_factory=dict)
 
     def made(self, options: DeliveryOptions) -> Made:

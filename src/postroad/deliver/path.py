@@ -237,6 +237,7 @@ class Path:
             hello = binding.ehlo_hostname or means.hostname
             made.append(Connection(self, target, source, hello, times, options.max_deliveries_per_connection))
             made[-1].terms = terms
+            made[-1].tap, made[-1].domain = means.tap, self.domain
             return made[-1]
 
         def failed(failure: Failed) -> None:

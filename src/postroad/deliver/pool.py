@@ -12,7 +12,7 @@ from postroad.deliver.health import Health
 from postroad.deliver.means import Counts, Means
 from postroad.deliver.path import Path
 from postroad.message import Supply, Verdict
-from postroad.net import Resolver
+from postroad.net import Resolver, Tap
 from postroad.shaping import Limits
 
 
@@ -111,6 +111,13 @@ class Deliverer:
     def _abort(self) -> None:
         for path in list(self._paths.values()):
             path.abort()
+
+    def listen_in(self, tap: Tap | None) -> None:
+        """Let this hear what passes on all connections; None: nobody does any more."""
+        self._means.tap = tap
+        for path in self._paths.values():
+            for connection in path.connections:
+                connection.tap = tap
 
     def path(self, binding: str, domain: str) -> Path | None:
         """For looking only; None when there is nothing to do for this path now."""

@@ -11,7 +11,7 @@ from postroad.inject.peers import Peer, Peers
 from postroad.inject.relay import RelayDomains
 from postroad.inject.session import Session
 from postroad.message import Acceptor, IdSource, Reply
-from postroad.net import Clock
+from postroad.net import Clock, Tap
 
 
 class SmtpListener:
@@ -40,6 +40,7 @@ class SmtpListener:
         self.peers = Peers(options)
         self.relay_domains = RelayDomains(options.relay_domains, hostname)
         self.draining = False
+        self.tap: Tap | None = None  # who listens in on the sessions
         self.held = 0  # octets of unfinished content in all sessions
         self._host, self._port = split_address(options.address)
         self._reuse_port = reuse_port

@@ -90,6 +90,8 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._over:
             return
+        if self._listener.tap is not None:
+            self._listener.tap.passed(self, "", self.remote, True, data)
         self._machine.receive(data)
         self._pump()
 
@@ -109,6 +111,8 @@ class Session(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._over = True
         self._timer.cancel()
+        if self._listener.tap is not None:
+            self._listener.tap.over(self)
         self._listener.leave(self, self._peer, self._held)
         self._held = 0
 
@@ -148,6 +152,8 @@ class Session(asyncio.Protocol):
                 continue
             out = machine.take_output()
             if out:
+                if self._listener.tap is not None:
+                    self._listener.tap.passed(self, "", self.remote, False, out)
                 self._transport.write(out)
             # Without output there is nothing it could have waited for the room of.
             if not out or self._unwritten or not machine.has_unread:

@@ -5,6 +5,7 @@ from postroad.net.clock import Clock, SystemClock
 from postroad.net.dns import DnsResolver
 from postroad.net.endpoint import split_host_port
 from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
+from postroad.net.tap import Tap
 
 __all__ = [
     "Clock",
@@ -15,5 +16,6 @@ __all__ = [
     "NullMx",
     "Resolver",
     "SystemClock",
+    "Tap",
     "split_host_port",
 ]

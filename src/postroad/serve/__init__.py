@@ -1,7 +1,7 @@
 """The processes: what runs together, and in which order it starts and stops."""
 
-from postroad.serve.control import ControlError, ask
+from postroad.serve.control import ControlError, ask, follow
 from postroad.serve.engine import Engine, EngineStats
 from postroad.serve.process import StartError, run
 
-__all__ = ["ControlError", "Engine", "EngineStats", "StartError", "ask", "run"]
+__all__ = ["ControlError", "Engine", "EngineStats", "StartError", "ask", "follow", "run"]

@@ -18,7 +18,7 @@ from postroad.inject import SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.message import IdSource
-from postroad.net import Clock, Resolver
+from postroad.net import Clock, Resolver, Tap
 from postroad.policy import BindingChoice, marked
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
@@ -106,6 +106,7 @@ class Engine:
                 data_dir,
                 self._sessions,
                 lambda: self._recovered,
+                self._listen_in,
             )
         )
         self.listeners = [
@@ -194,6 +195,11 @@ class Engine:
         if self.http is not None:
             await self.http.close()
         await self.journal.close()
+
+    def _listen_in(self, tap: Tap | None) -> None:
+        for listener in self.listeners:
+            listener.tap = tap
+        self.deliverer.listen_in(tap)
 
     def _sessions(self) -> int:
         return sum(listener.sessions for listener in self.listeners)
