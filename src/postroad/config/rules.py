@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from postroad.config.schema import Config, ListenerOptions, PeerOptions, Section
+from postroad.config.tlsrules import tls_problems
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Path = tuple[str | int, ...]
@@ -192,6 +193,8 @@ def values(section: Section, path: Path) -> Iterator[Finding]:
             if port == 0:
                 yield Finding((*path, "gateway"), "port 0 can't be connected to")
     yield from _networks(getattr(section, "prohibited_hosts", None) or (), (*path, "prohibited_hosts"))
+    for name, problem in tls_problems(section):
+        yield Finding((*path, name), problem)
 
 
 def _is_address(text: str, version: int) -> bool:

@@ -36,6 +36,9 @@ NOT_PUBLIC = (
 
 Durability = Literal["power", "process", "memory"]
 Growth = Literal["normal", "high"]
+Tls = Literal["no", "if-available", "required"]
+TlsVerify = Literal["none", "ca", "host"]
+TlsVersion = Literal["1.2", "1.3"]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -217,7 +220,7 @@ class QueueOptions(Section, frozen=True, kw_only=True):
     ] = 0
 
 
-# Behaviour: momentum.md 4.2, 4.3.
+# Behaviour: momentum.md 4.2, 4.3, 4.5.
 class DeliveryOptions(Section, frozen=True, kw_only=True):
     """How we talk to the receivers' hosts. Bindings, groups, domains and providers may set most of it for them."""
 
@@ -270,7 +273,9 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
     connect_timeout: Annotated[Duration, Meta(description="Wait for a connection.")] = Duration(30)
     banner_timeout: Annotated[Duration, Meta(description="Wait for the 220.")] = Duration(300)
-    ehlo_timeout: Annotated[Duration, Meta(description="Wait for the reply to EHLO.")] = Duration(300)
+    ehlo_timeout: Annotated[
+        Duration, Meta(description="Wait for the reply to EHLO or STARTTLS, and for a TLS handshake to end.")
+    ] = Duration(300)
     mail_timeout: Annotated[Duration, Meta(description="Wait for the reply to MAIL.")] = Duration(300)
     rcpt_timeout: Annotated[Duration, Meta(description="Wait for the reply to RCPT.")] = Duration(300)
     data_timeout: Annotated[Duration, Meta(description="Wait for the 354.")] = Duration(120)
@@ -286,6 +291,28 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     ] = field(default_factory=lambda: list(NOT_PUBLIC))
     use_ipv6: Annotated[bool, Meta(description="Deliver over IPv6 where the receiver has it.")] = True
     gateway: Annotated[str, Meta(description='HOST:PORT that all mail goes to instead of its MX; "": none.')] = ""
+    tls: Annotated[
+        Tls,
+        Meta(description="Encrypt: never; where the host can, else in the clear; always, else the mail waits (4.7.4)."),
+    ] = "if-available"
+    tls_verify: Annotated[
+        TlsVerify,
+        Meta(
+            description="What the host's certificate must show (4.7.5): nothing; a known authority; its name as well."
+        ),
+    ] = "none"
+    tls_ca: Annotated[
+        str,
+        Meta(description='PEM file of the authorities to trust, absolute; "": those of the system.'),
+    ] = ""
+    tls_certificate: Annotated[
+        str, Meta(description='PEM file of our certificate and its chain, absolute; "": none.')
+    ] = ""
+    tls_key: Annotated[str, Meta(description='PEM file of its key, absolute; "": in tls_certificate.')] = ""
+    tls_min_version: Annotated[TlsVersion, Meta(description="Oldest version of TLS that counts as encrypted.")] = "1.2"
+    tls_ciphers: Annotated[
+        str, Meta(description='Ciphers of TLS 1.2, as OpenSSL lists them; "": those of the system.')
+    ] = ""
 
 
 class DnsOptions(Section, frozen=True, kw_only=True):
@@ -351,6 +378,13 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     prohibited_hosts: list[str] | None = None
     use_ipv6: bool | None = None
     gateway: str | None = None
+    tls: Tls | None = None
+    tls_verify: TlsVerify | None = None
+    tls_ca: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_min_version: TlsVersion | None = None
+    tls_ciphers: str | None = None
     retry_interval: Duration | None = None
     max_retry_interval: Duration | None = None
     retry_jitter: float | None = None

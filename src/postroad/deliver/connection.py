@@ -11,6 +11,8 @@ from typing import Protocol, cast
 from postroad.config.schema import DeliveryOptions
 from postroad.deliver.machine import Again, Machine, Result, Step
 from postroad.deliver.plan import Target
+from postroad.deliver.shake import shake
+from postroad.deliver.tls import LOST, PLAIN, Request, Trouble
 from postroad.message import Message, Reply, Stage, Verdict
 from postroad.net import Tap
 
@@ -59,6 +61,8 @@ class StepTimes:
             Step.CONTENT: options.final_timeout,
             Step.QUIT: options.quit_timeout,
             Step.CLOSED: options.quit_timeout,
+            Step.STARTTLS: options.ehlo_timeout,
+            Step.HANDSHAKE: options.ehlo_timeout,
         }
         self.by_step = tuple(float(times[step]) for step in Step)
         self.body = float(options.body_timeout)
@@ -71,9 +75,19 @@ class Connection(asyncio.Protocol):
     expires: loop time from which the owner gives it no more messages. leaving: QUIT instead of the next message; set by
     the owner, also from within `next` and `settled`. fruitless: why the session ended before any message got a
     reply, though one was sent; None if that did not happen. terms: the options it was made with; the owner's.
+    tls: how it is encrypted, as in Outcome. trouble: why it is not, though it was asked for and the host agreed.
     """
 
-    def __init__(self, owner: Owner, target: Target, source: str, hello: str, times: StepTimes, limit: int) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        target: Target,
+        source: str,
+        hello: str,
+        times: StepTimes,
+        limit: int,
+        request: Request = PLAIN,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.target = target
         self.source = source
@@ -82,7 +96,10 @@ class Connection(asyncio.Protocol):
         self.opened: asyncio.Future[Result | None] = loop.create_future()
         self.tap: Tap | None = None
         self.domain = ""
-        self.machine = Machine(hello)
+        self.machine = Machine(hello, request.demand)
+        self.request = request
+        self.tls = ""
+        self.trouble: Trouble | None = None
         self.message: Message | None = None
         self.idle = False
         self.leaving = False
@@ -94,6 +111,9 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._now = loop.time
         self._transport: asyncio.Transport | None = None
+        self._plain: asyncio.Transport | None = None  # the one below TLS
+        self._handshake: asyncio.Task[None] | None = None
+        self._gone = False
         self._slices: Iterator[memoryview] | None = None
         self._paused = False
         self._loading = False
@@ -128,8 +148,12 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.tap is not None:
             self.tap.over(self)
+        if self._gone:
+            return
+        self._gone = True
         machine = self.machine
         if machine.step not in (Step.CLOSED, Step.QUIT):
+            self._break_tls()
             machine.lost(self._slices is not None or self._paused)
         self._transport = None
         self._slices = None
@@ -216,6 +240,8 @@ class Connection(asyncio.Protocol):
         step = machine.step
         if step is Step.CLOSED:
             self._close()
+        elif step is Step.HANDSHAKE:
+            self._encrypt()
         elif self._slices is None:
             # _watch, in line: this is passed four times a message.
             self._deadline = self._now() + self._times.by_step[step]
@@ -263,7 +289,11 @@ class Connection(asyncio.Protocol):
         self._watch(self._times.body)
 
     def _unsent(self) -> bool:
-        return self._slices is not None or (self._transport is not None and self._transport.get_write_buffer_size() > 0)
+        if self._slices is not None:
+            return True
+        if self._transport is None or self._transport.get_write_buffer_size() > 0:
+            return self._transport is not None
+        return self._plain is not None and self._plain.get_write_buffer_size() > 0
 
     def _close(self) -> None:
         """The machine is done. A peer that does not take our QUIT gets no more than a moment to do so."""
@@ -273,6 +303,41 @@ class Connection(asyncio.Protocol):
         self._slices = None
         self._transport.close()
         self._watch(self._times.by_step[Step.CLOSED])
+
+    # --- TLS ----------------------------------------------------------------------------------------------------------
+
+    def _encrypt(self) -> None:
+        """The one task of a connection, far from any message."""
+        if self._handshake is not None:
+            return
+        assert self._transport is not None
+        # From now on nothing may be read that is not TLS.
+        self._transport.pause_reading()
+        self._watch(self._times.by_step[Step.HANDSHAKE])
+        self._handshake = self._loop.create_task(self._shake(self._transport))
+
+    async def _shake(self, transport: asyncio.Transport) -> None:
+        done = await shake(transport, self, self.request)
+        machine = self.machine
+        if machine.step is Step.HANDSHAKE and isinstance(done, Trouble):
+            self.trouble = done
+            machine.not_encrypted(done.text)
+        if machine.step is not Step.HANDSHAKE or isinstance(done, Trouble):
+            transport.abort()
+            # A protocol that never became part of TLS may not be told that its connection is lost.
+            self.connection_lost(None)
+        else:
+            self._plain, self._transport = transport, done.transport
+            proof = self.request.proof
+            self.tls = f"{done.version} {done.cipher} verified={proof.value}"
+            machine.encrypted()
+            self._work()
+
+    def _break_tls(self) -> None:
+        """The peer is gone or silent. Before the session stands that may be its way to say that it can't do TLS: what
+        TLS 1.3 servers have against us shows after the handshake only."""
+        if self.machine.step is Step.HANDSHAKE or (self.tls and not self.established):
+            self.trouble = LOST
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -307,6 +372,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             stalled = self._slices is not None
+            self._break_tls()
             machine.timed_out(self._times.body if stalled else self._times.by_step[step], self._unsent())
             self._report()
             self._transport.abort()

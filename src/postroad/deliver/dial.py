@@ -29,14 +29,16 @@ async def dial(
     timeout: float,
     admit: Callable[[Target], bool],
     make: Callable[[Target, str], Connection],
+    lower: Callable[[Connection], bool],
     left: Callable[[Target], None],
     failed: Callable[[Failed], None],
 ) -> bool:
     """True when a session is established (its owner knows the connection by then), False when no target gave one.
 
     source: the local address to use for a remote one, "" for the system's choice. timeout: seconds for each TCP
-    connection. admit: may a connection go there now? Those that may not are passed over. left: no session came of one
-    that was admitted. failed: told of each target that failed, in order. A cancelled dial leaves no connection behind.
+    connection. admit: may a connection go there now? Those that may not are passed over. lower: this connection
+    failed; would one that asks for less encryption do? Then `make` makes such a one. left: no session came of one that
+    was admitted. failed: told of each target that failed, in order. A cancelled dial leaves no connection behind.
     """
     for target in targets:
         if not admit(target):
@@ -45,6 +47,9 @@ async def dial(
         connection = make(target, local)
         try:
             result = await _connect(connection, port, timeout)
+            while result is not None and lower(connection):
+                connection = make(target, local)
+                result = await _connect(connection, port, timeout)
         except BaseException:
             if not connection.established:
                 connection.abort()

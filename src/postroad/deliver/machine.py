@@ -1,8 +1,9 @@
-"""The SMTP client as a table (RFC 5321, 2920): which reply, in which step, leads where. No sockets and no clock here.
+"""The SMTP client as a table (RFC 5321, 2920, 3207): which reply, in which step, leads where. No sockets or clock.
 
 The shell feeds it what the peer says (`receive`), tells it when the peer is gone (`lost`) or silent (`timed_out`), and
-after each call writes `output`, looks at `result` (a message is done) and at `step` (READY: give it the next message;
-CLOSED: the session is over, and `failure` says why if it never became READY).
+after each call writes `output`, looks at `result` (a message is done) and at `step` (HANDSHAKE: begin TLS, then call
+`encrypted` or `not_encrypted`; READY: give it the next message; CLOSED: the session is over, and `failure` says why if
+it never became READY).
 """
 
 from __future__ import annotations
@@ -33,6 +34,16 @@ class Step(IntEnum):
     CONTENT = 11  # the message and its final dot
     QUIT = 12
     CLOSED = 13
+    STARTTLS = 14
+    HANDSHAKE = 15  # nothing in SMTP: the shell and the peer agree on TLS
+
+
+class Demand(Enum):
+    """What is asked of the session before a message may be sent."""
+
+    NO_TLS = 0
+    TLS_IF_OFFERED = 1  # plain where the host does not offer STARTTLS, or refuses it
+    TLS = 2
 
 
 class Again(Enum):
@@ -68,6 +79,8 @@ _STAGES = {
     Step.CONTENT: Stage.CONFIRMATION,
     Step.QUIT: Stage.IDLE,
     Step.CLOSED: Stage.IDLE,
+    Step.STARTTLS: Stage.STARTTLS,
+    Step.HANDSHAKE: Stage.TLS_HANDSHAKE,
 }
 _AWAITED = {
     Step.BANNER: "the greeting",
@@ -79,8 +92,10 @@ _AWAITED = {
     Step.RCPT: "the reply to RCPT TO",
     Step.DATA: "the reply to DATA",
     Step.CONTENT: "the reply to the message",
+    Step.STARTTLS: "the reply to STARTTLS",
+    Step.HANDSHAKE: "the TLS handshake",
 }
-_SESSION = (Step.BANNER, Step.EHLO, Step.HELO)
+_SESSION = (Step.BANNER, Step.EHLO, Step.HELO, Step.STARTTLS, Step.HANDSHAKE)
 _DRAINING = (Step.SKIP, Step.DRAIN, Step.EMPTY)
 
 _GROUP = (Step.MAIL, Step.RCPT, Step.DATA)
@@ -88,17 +103,20 @@ _RSET_GROUP = (Step.RSET, *_GROUP)
 _RSET = b"RSET\r\n"
 _DATA = b"DATA\r\n"
 _QUIT = b"QUIT\r\n"
+_STARTTLS = b"STARTTLS\r\n"
 _END = b".\r\n"
 _LINE_AND_END = b"\r\n.\r\n"
 
 
 class Machine:
-    """One session with one host. hello: our name, for EHLO."""
+    """One session with one host. hello: our name, for EHLO. refused_tls: the host should have offered STARTTLS and did
+    not, or refused it."""
 
     __slots__ = (
         "_at",
         "_body",
         "_commands",
+        "_demand",
         "_drained",
         "_hello",
         "_needs_rset",
@@ -109,13 +127,16 @@ class Machine:
         "failure",
         "offered",
         "output",
+        "refused_tls",
         "result",
         "served",
         "step",
     )
 
-    def __init__(self, hello: str) -> None:
+    def __init__(self, hello: str, demand: Demand = Demand.NO_TLS) -> None:
         self._hello = hello
+        self._demand = demand
+        self.refused_tls = False
         self._reader = ReplyReader()
         self.step = Step.BANNER
         self.output: list[bytes] = []
@@ -202,6 +223,17 @@ class Machine:
         else:
             self._break(f"4.4.2 no end of {_AWAITED.get(self.step, 'the session')} within {seconds:g} s")
 
+    def encrypted(self) -> None:
+        """The handshake is done. What the host said in the clear counts for nothing any more (RFC 3207 4.2)."""
+        self._demand = Demand.NO_TLS
+        self.offered = Capabilities()
+        self._reader = ReplyReader()
+        self._greet(220)
+
+    def not_encrypted(self, text: str) -> None:
+        """The handshake failed. text: why, without a code. The peer can't be talked to any more."""
+        self._break(f"4.7.5 {text}")
+
     # --- the moves of the table ---------------------------------------------------------------------------------------
 
     def _greet(self, code: int) -> None:
@@ -209,16 +241,47 @@ class Machine:
         self.step = Step.EHLO
 
     def _features(self, code: int) -> None:
-        # STARTTLS and AUTH have their place here: between what the host offers and READY.
+        # AUTH has its place here: between what the host offers and READY.
         self.offered = parse_capabilities(self._reader.lines)
-        self.step = Step.READY
+        if self._demand is not Demand.NO_TLS and self.offered.starttls:
+            self.output.append(_STARTTLS)
+            self.step = Step.STARTTLS
+        else:
+            self._ready(code)
 
     def _hello_of_old(self, code: int) -> None:
         self.output.append(f"HELO {self._hello}\r\n".encode())
         self.step = Step.HELO
 
     def _ready(self, code: int) -> None:
-        self.step = Step.READY
+        """The session may begin, unless it had to be encrypted first."""
+        if self._demand is Demand.NO_TLS:
+            self.step = Step.READY
+            return
+        self.refused_tls = True
+        self._without_tls(Reply(451, "4.7.4 the host offers no STARTTLS, and mail to it must be encrypted"), True)
+
+    def _handshake(self, code: int) -> None:
+        """The host goes ahead. Anything it said beyond that was said in the clear by whoever stands between us, to be
+        taken for the host's own word later (CVE-2011-0411): no session with such a peer."""
+        if self._reader.pending():
+            self._break("4.7.5 the host went on in the clear after it had agreed to TLS")
+        else:
+            self.step = Step.HANDSHAKE
+
+    def _no_tls(self, code: int) -> None:
+        """The host refuses STARTTLS that it offered. That is never the end of a message (the reply is not protected:
+        anybody on the way could have said it), only of a session that must be encrypted."""
+        self.refused_tls = True
+        self._without_tls(Reply(code, self._reader.text()), False)
+
+    def _without_tls(self, reply: Reply, internal: bool) -> None:
+        if self._demand is Demand.TLS:
+            self.failure = Result(Verdict.DEFERRED, reply, Stage.STARTTLS, internal)
+            self.output.append(_QUIT)
+            self.step = Step.CLOSED
+        else:
+            self.step = Step.READY
 
     def _unavailable(self, code: int) -> None:
         self.failure = Result(_verdict(code), Reply(code, self._reader.text()), _STAGES[self.step])
@@ -363,6 +426,8 @@ TABLE: dict[Step, Row] = {
     Step.CONTENT: Row(_M._delivered, _M._nonsense, _M._refused, _M._refused, _M._leaving),
     Step.QUIT: Row(_M._gone, _M._gone, _M._gone, _M._gone, _M._gone),
     Step.CLOSED: Row(_M._gone, _M._gone, _M._gone, _M._gone, _M._gone),
+    Step.STARTTLS: Row(_M._handshake, _M._nonsense, _M._no_tls, _M._no_tls, _M._unavailable),
+    Step.HANDSHAKE: Row(_M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense),
 }
 _DISPATCH: tuple[Row, ...] = tuple(TABLE[step] for step in Step)
 

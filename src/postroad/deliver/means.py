@@ -9,6 +9,7 @@ from postroad.config.schema import DeliveryOptions
 from postroad.deliver.connection import StepTimes
 from postroad.deliver.health import Health
 from postroad.deliver.plan import Screen
+from postroad.deliver.tls import Footing, Terms
 from postroad.message import Supply, Verdict
 from postroad.net import Resolver, Tap
 from postroad.shaping import Limits
@@ -28,16 +29,20 @@ class Made:
     """What is made of the options of a path, once for all paths that have the same. screen: for the hosts that mail may
     be sent to; the gateway's address was chosen by the operator, so nothing prohibits it."""
 
-    __slots__ = ("options", "screen", "times")
+    __slots__ = ("options", "screen", "times", "tls")
 
     def __init__(self, options: DeliveryOptions) -> None:
         self.options = options
         self.times = StepTimes(options)
+        self.tls = Terms(options)
         self.screen = Screen(() if options.gateway else options.prohibited_hosts, use_ipv6=options.use_ipv6)
 
 
 @dataclass(slots=True)
 class Means:
+    """health: by (source address, host address). insecure: hosts that could not be talked to safely enough, by (path,
+    host address): another domain on the same host may be content with less, and must not suffer."""
+
     supply: Supply
     resolver: Resolver
     limits: Limits
@@ -45,6 +50,8 @@ class Means:
     rng: Random
     hostname: str
     counts: Counts
+    insecure: Health
+    footing: Footing = field(default_factory=Footing)
     tap: Tap | None = None  # who listens in on the connections
     _made: dict[int, Made] = field(default_factory=dict)
 

@@ -93,9 +93,8 @@ class Path:
 
     def forgive(self, address: str) -> None:
         """Forget that this host failed."""
-        source = self.binding.source(address)
-        self._means.health.works(source, address)
-        self._means.health.serves(source, address)
+        self.route.works(address)
+        self._means.health.serves(self.binding.source(address), address)
 
     # --- when to work -------------------------------------------------------------------------------------------------
 
@@ -231,11 +230,12 @@ class Path:
         options, binding = self._options, self.binding
         times = means.made(options).times
         terms = _terms(allowance.options)
-        retry = float(options.host_failure_retry)
+        limit = options.max_deliveries_per_connection
 
         def make(target: Target, source: str) -> Connection:
             hello = binding.ehlo_hostname or means.hostname
-            made.append(Connection(self, target, source, hello, times, options.max_deliveries_per_connection))
+            request = self.route.request(target)
+            made.append(Connection(self, target, source, hello, times, limit, request))
             made[-1].terms = terms
             made[-1].tap, made[-1].domain = means.tap, self.domain
             return made[-1]
@@ -245,8 +245,7 @@ class Path:
             address = failure.target.address
             # A host that serves us on other connections has not failed: it has enough of us.
             if all(connection.target.address != address for connection in self.connections):
-                source = binding.source(address)
-                means.health.failed(source, address, failure.result.reply, self._loop.time(), retry)
+                self.route.failed(address, failure.result)
 
         task = self._loop.create_task(
             dial(
@@ -256,6 +255,7 @@ class Path:
                 timeout=float(options.connect_timeout),
                 admit=lambda target: allowance.host_open(target.address),
                 make=make,
+                lower=self.route.lower,
                 left=lambda target: allowance.host_closed(target.address),
                 failed=failed,
             )
@@ -298,7 +298,7 @@ class Path:
     def ready(self, connection: Connection) -> None:
         self.connections[connection] = None
         target = connection.target
-        self._means.health.works(self.binding.source(target.address), target.address)
+        self.route.works(target.address)
         if self.route.worse(target):
             # When the better host may be tried again, this connection must not go on for ever.
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)
@@ -363,7 +363,8 @@ class Path:
                 return
         self._count(verdict)
         dsn = connection.machine.offered.dsn and verdict is Verdict.DELIVERED
-        self._supply.settle(message, _outcome(result, target.host, target.address, connection.source, dsn=dsn))
+        outcome = _outcome(result, target.host, target.address, connection.source, tls=connection.tls, dsn=dsn)
+        self._supply.settle(message, outcome)
 
     def _carry(self, connection: Connection, message: Message, result: Result) -> bool:
         """Keep the message in flight for another connection, if that is worth while."""
@@ -479,10 +480,11 @@ def _outcome(
     peer: str = "",
     source: str = "",
     *,
+    tls: str = "",
     retry_after: float | None = None,
     counts: bool = True,
     dsn: bool = False,
 ) -> Outcome:
     return Outcome(
-        result.verdict, result.reply, result.stage, host, peer, source, "", result.internal, retry_after, counts, dsn
+        result.verdict, result.reply, result.stage, host, peer, source, tls, result.internal, retry_after, counts, dsn
     )

@@ -53,7 +53,7 @@ class Deliverer:
         rng: Random,
     ) -> None:
         retry = float(limits.scopes.config.delivery.host_failure_retry)
-        self._means = Means(supply, resolver, limits, Health(retry), rng, hostname, Counts())
+        self._means = Means(supply, resolver, limits, Health(retry), rng, hostname, Counts(), Health(retry))
         self._paths: dict[tuple[str, str], Path] = {}
         limits.told = self._on_told
         self._stopping = False

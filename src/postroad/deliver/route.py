@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from math import inf
 
+from postroad.deliver.connection import Connection
 from postroad.deliver.health import Failure
 from postroad.deliver.machine import Result
 from postroad.deliver.means import Means
-from postroad.deliver.plan import Target, Unroutable, order
-from postroad.deliver.resolve import find_gateway, find_hosts
+from postroad.deliver.plan import Target, Unroutable, nowhere, order
+from postroad.deliver.resolve import Found, find_gateway, find_hosts
+from postroad.deliver.tls import Policy, Request, Terms
 from postroad.message import Reply, Stage, Verdict
 from postroad.shaping import Allowance
 
 # How long a path uses the addresses it looked up; asking again costs nothing while the resolver's cache has them.
 _LIFE = 60.0
+_TLS = (Stage.STARTTLS, Stage.TLS_HANDSHAKE)
 # How long nothing is asked again after a failure that connections which are still open outlive.
 _PAUSE = 1.0
 
@@ -33,6 +36,10 @@ class Route:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._targets: list[Target] = []
+        self._tls = Terms(allowance.delivery)
+        self._policies: dict[str, Policy] = {}  # by host
+        # Where failures to be safe enough are remembered: for this path alone.
+        self._insecure_as = "/".join((allowance.binding.name, domain))
         self._until = -inf
         self._finding: asyncio.Task[list[Target]] | None = None
 
@@ -71,8 +78,25 @@ class Route:
             self._allowance.located([mx.name for mx, _ in found])
         # The provider that the hosts belong to may have changed the options.
         binding = self._allowance.binding
-        screen = means.made(self._allowance.delivery).screen
+        made = means.made(self._allowance.delivery)
+        await self._find_policies(made.tls, found)
+        screen = made.screen
         return screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
+
+    async def _find_policies(self, terms: Terms, found: Found) -> None:
+        """How connections to the hosts are to be encrypted. Raises Unroutable."""
+        policies = {mx.name: terms.policy for mx, _ in found}
+        for policy in dict.fromkeys(policies.values()):
+            if terms.prepared(policy):
+                continue
+            try:
+                await self._loop.run_in_executor(None, terms.prepare, policy)
+            except (OSError, ValueError) as error:
+                # The files were there when the configuration was read.
+                text = f"4.3.5 a file of the TLS options can't be used: {error}"
+                raise nowhere(Verdict.DEFERRED, 451, text) from None
+        self._tls = terms
+        self._policies = policies
 
     def _found(self, task: asyncio.Task[list[Target]]) -> None:
         self._finding = None
@@ -121,7 +145,40 @@ class Route:
 
     def failure(self, address: str) -> Failure | None:
         """Why this address is avoided now."""
-        return self._means.health.failure(self._allowance.binding.source(address), address, self._loop.time())
+        means, now = self._means, self._loop.time()
+        found = means.health.failure(self._allowance.binding.source(address), address, now)
+        return found or means.insecure.failure(self._insecure_as, address, now)
+
+    def failed(self, address: str, result: Result) -> None:
+        """No session came of this address; avoid it for a while."""
+        now = self._loop.time()
+        retry = float(self._allowance.delivery.host_failure_retry)
+        if result.stage in _TLS:
+            self._means.insecure.failed(self._insecure_as, address, result.reply, now, retry)
+        else:
+            source = self._allowance.binding.source(address)
+            self._means.health.failed(source, address, result.reply, now, retry)
+
+    def works(self, address: str) -> None:
+        """A session was established."""
+        self._means.health.works(self._allowance.binding.source(address), address)
+        self._means.insecure.works(self._insecure_as, address)
+
+    # --- TLS ----------------------------------------------------------------------------------------------------------
+
+    def request(self, target: Target) -> Request:
+        """How a connection there is to be encrypted."""
+        policy = self._policies.get(target.host, self._tls.policy)
+        rung = self._means.footing.rung(self._tls, policy, target.address, self._loop.time())
+        return self._tls.request(target.host, policy, rung)
+
+    def lower(self, connection: Connection) -> bool:
+        """No session came of this connection. Is it worth while to ask the same address for less?"""
+        trouble = connection.trouble
+        if trouble is None:
+            return False
+        until = self._loop.time() + float(self._allowance.delivery.host_failure_retry)
+        return self._means.footing.lower(self._tls, connection.request, connection.target.address, trouble, until)
 
     def avoided(self) -> tuple[Result, float] | None:
         """How an attempt ends that finds every host avoided, and the seconds until one may be tried again."""
