@@ -56,6 +56,7 @@ SESSIONS = _gauge("smtp_sessions", "SMTP sessions open to us.")
 CONNECTIONS = _gauge("connections", "Connections to receivers by state.", "state")
 OPENED = _counter("connections_opened", "Connections to receivers asked for, since the start.")
 COMMITS = _counter("journal_commits", "Commits of the journal, since the start.")
+COMMIT_TIME = _counter("journal_commit_seconds", "Time that all commits took, from the first write to the last sync.")
 COMMITTED = _counter("journal_records", "Records committed, by stream, since the start.", "stream")
 WAITING = _gauge("journal_waiting", "Records that wait for their commit, by stream.", "stream")
 HELD = _gauge("journal_held_events", "Events that a failing disk keeps waiting.")
@@ -81,7 +82,7 @@ METRICS = (
         SESSIONS,
         CONNECTIONS,
     ),
-    *(OPENED, COMMITS, COMMITTED, WAITING, HELD, SEGMENTS, ACCEPTING, LAG, SUSPENSIONS, ALARM),
+    *(OPENED, COMMITS, COMMIT_TIME, COMMITTED, WAITING, HELD, SEGMENTS, ACCEPTING, LAG, SUSPENSIONS, ALARM),
 )
 
 
@@ -119,6 +120,7 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         Sample(CONNECTIONS, delivery.connecting, ("connecting",)),
         Sample(OPENED, delivery.opened),
         Sample(COMMITS, journal.commits),
+        Sample(COMMIT_TIME, journal.commit_seconds),
         Sample(COMMITTED, journal.committed_mail, ("mail",)),
         Sample(COMMITTED, journal.committed_events, ("events",)),
         Sample(WAITING, journal.waiting_mail, ("mail",)),

@@ -64,6 +64,8 @@ class Cycle:
         self.unwritten: dict[int, Mail] = {}
         self.listeners: dict[object, Callable[[], None]] = {}
         self.commits = self.committed_mail = self.committed_events = 0
+        self.commit_seconds = 0.0  # that all commits took
+        self._began = 0.0
 
         self._waiting_mail: list[PendingMail] = []
         self._waiting_events: list[PendingEvent] = []
@@ -164,6 +166,7 @@ class Cycle:
 
     def _begin(self) -> None:
         self._begin_handle = None
+        self._began = self._loop.time()
         batch = self._batch = Batch(self._waiting_mail, self._waiting_events)
         self._waiting_mail, self._waiting_events = [], []
         self._loose = 0
@@ -238,6 +241,7 @@ class Cycle:
     def _events_kept(self, batch: Batch) -> None:
         self._batch = None
         self.commits += 1
+        self.commit_seconds += self._loop.time() - self._began
         owed = [pending for pending in batch.mail[len(batch.places) :] if pending.acknowledged]
         self._waiting_mail[:0] = owed
         for sealed in batch.sealed_mail:

@@ -42,7 +42,8 @@ _FREE_TICKS = 10  # ticks between looks at the free room
 
 @dataclass(frozen=True)
 class JournalStats:
-    """messages: accepted and not done. waiting_*: not committed yet. held_events: kept waiting by a failing disk."""
+    """messages: accepted and not done. waiting_*: not committed yet. held_events: kept waiting by a failing disk.
+    commit_seconds: that all commits took."""
 
     mail_segments: int
     event_segments: int
@@ -57,6 +58,7 @@ class JournalStats:
     held_events: int
     recovered: bool
     refusal: str | None
+    commit_seconds: float
 
 
 class Journal:
@@ -400,6 +402,7 @@ class Journal:
             held_events=cycle.held,
             recovered=self._catalog is None,
             refusal=self.refusal(),
+            commit_seconds=cycle.commit_seconds,
         )
 
     async def close(self) -> None:

@@ -108,7 +108,7 @@ def listing(books: Books, where: Where, limit: int) -> list[Standing]:
     queued = (
         (number, State.DELAYED if delayed else State.ACTIVE)
         for path in paths_of(books, where)
-        for number, delayed in path.positions()
+        for number, delayed in path.positions(limit)
     )
     for number, state in chain(flying, queued):
         looks += 1

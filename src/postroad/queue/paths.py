@@ -75,13 +75,16 @@ class Path:
         """Messages in the delayed queue."""
         return len(self.delayed) - self.delayed_ghosts
 
-    def positions(self) -> Iterator[tuple[int, bool]]:
-        """(id, is it delayed?) of all positions, ghosts and repeats among them: active ones by lane, then delayed
-        ones by their time."""
+    def positions(self, first: int = 0) -> Iterator[tuple[int, bool]]:
+        """(id, is it delayed?) of all positions, ghosts and repeats among them: active ones by lane, then delayed ones.
+
+        first: so many delayed messages are wanted, by their time; 0 for all, in no order (sorting many takes long).
+        """
         for lane in (list(self.fresh), list(self.retries)):
             for number in lane:
                 yield number, False
-        for item in sorted(self.delayed):
+        delayed = heapq.nsmallest(first + self.delayed_ghosts, self.delayed) if first else list(self.delayed)
+        for item in delayed:
             yield item & _ID_MASK, True
 
     def left_active(self) -> None:

@@ -20,7 +20,7 @@ from postroad.queue.entry import State
 from postroad.queue.inspect import Where, in_flight, paths_of, standing
 from postroad.queue.stored import Envelope, envelope_of
 
-_SLICE = 5000  # messages looked at without their envelope before the loop gets its turn
+_SLICE = 1000  # messages looked at without their envelope before the loop gets its turn
 _READS = 50  # mails read from the journal for one slice
 
 
