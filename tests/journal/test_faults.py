@@ -369,3 +369,48 @@ def test_memory_durability_moves_places() -> None:
         await journal.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("latency", [0.3, 0.7, 1.4])
+def test_no_work_begins_while_the_journal_closes(latency: float) -> None:
+    """The look at a failing disk comes once a second, and closing takes longer than that."""
+
+    async def scenario() -> None:
+        disk = FaultyDisk(Random(2), capacity=20 * 8192)
+        loop = asyncio.get_running_loop()
+        committed: list[float] = []
+        journal = open_journal(disk, loop, opts=options(min_free=10 * 8192), latency=lambda: latency)
+        journal.on_commit(lambda: committed.append(loop.time()))
+        await put(journal, [1])
+        disk.used += 12 * 8192  # somebody else's files
+        await asyncio.sleep(12)
+        assert "min_free" in (journal.refusal() or "")
+        await asyncio.wait_for(journal.close(), 3 * latency)
+        waiting = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+        assert waiting == []
+        done = len(disk.operations)
+        await asyncio.sleep(10)
+        assert len(disk.operations) == done and len(committed) == 1
+        assert audit(DIRECTORY, disk).clean
+
+    run(scenario)
+
+
+def test_closing_gives_events_a_last_try() -> None:
+    """The disk works again, and the next look at it would be after the end."""
+
+    async def scenario() -> None:
+        disk = FaultyDisk(Random(2))
+        journal = opened(disk)
+        place = await put(journal, [1])
+        fail(disk, errno.EIO, *WRITING)
+        telling = asyncio.ensure_future(tell(journal, ended(1, place)))
+        await asyncio.sleep(2.5)
+        assert journal.holding()
+        disk.fault = no_fault
+        await journal.close()
+        await telling
+        report = audit(DIRECTORY, disk)
+        assert report.clean and report.queued == 0
+
+    run(scenario)

@@ -411,9 +411,14 @@ class Journal:
         if self._closed:
             return
         self._closed = True
+        self._tick_handle.cancel()  # else it might begin a batch behind the tails' end
         if self._compaction is not None:
             self._compaction.cancel()
         await self._cycle.idle()
+        if self.holding():
+            # The disk may work again since the last look at it: no other follows.
+            self._cycle.chore([], probe=True)
+            await self._cycle.idle()
         closed: asyncio.Future[None] = self._loop.create_future()
         self._committer.submit(lambda: self._run_close(closed))
         await closed
