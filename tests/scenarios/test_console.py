@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import select
 import smtplib
 import subprocess
 import sys
@@ -279,3 +281,57 @@ def test_a_live_trace_shows_both_ends_and_no_content(scene: Scene) -> None:
     with pytest.raises(ControlError, match="name a domain or a peer"):
         scene.ask("trace")
     assert scene.http("GET", "/api/admin/v1/trace?domain=x")[0] == 404
+
+
+class Terminal(NamedTuple):
+    """A command of ours on a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    descriptor: int
+
+    def until(self, text: str) -> str:
+        """What it shows, up to this text."""
+        shown = b""
+        while text.encode() not in shown:
+            ready, _, _ = select.select([self.descriptor], [], [], 60)
+            assert ready, shown
+            shown += os.read(self.descriptor, 65536)
+        return shown.decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        os.write(self.descriptor, text.encode())
+
+
+@contextlib.contextmanager
+def terminal(server: Server, *words: str) -> Iterator[Terminal]:
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "postroad", *words],
+        cwd=server.folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "160", "LINES": "40"},
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_on_a_terminal_commands_ask_and_top_ends_with_q(scene: Scene) -> None:
+    scene.send("u1@later.test")
+    scene.delayed(1)
+    with terminal(scene.server, "queue", "top", "--interval", "0.2") as top:
+        top.until("later.test")
+        top.type("q")
+        assert top.process.wait(60) == 0
+    for answer, left in (("n\n", 1), ("y\n", 0)):
+        with terminal(scene.server, "message", "fail", "--all") as asking:
+            assert "<u1@later.test>" in asking.until("[y/N]")
+            asking.type(answer)
+            assert asking.process.wait(60) == left
+        until(lambda left=left: scene.server.status()[0] == left, "the answer is followed")  # type: ignore[misc]

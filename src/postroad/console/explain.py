@@ -80,8 +80,8 @@ def _waits_for(parts: Parts, told: dict[str, Any], seen: PathLook | None) -> str
     if told["suspended"] is not None:
         note = told["suspended"]["note"]
         return "an operator suspended it" + (f": {note}" if note else "")
-    if parts.journal.holding():
-        return "the journal can't be written: no attempt is begun whose outcome could be lost"
+    if parts.queue.behind:
+        return "the journal can't keep up or can't be written: no attempt is begun whose outcome could be lost"
     if not told["active"]:
         return "nothing is due" + ("; the delayed messages wait for their time" if told["delayed"] else "")
     if seen is None:

@@ -319,6 +319,11 @@ class Queue:
         """For looking only."""
         return list(self._paths)
 
+    @property
+    def behind(self) -> bool:
+        """Too many ends wait for the journal: nothing is given out until it has written some."""
+        return self._journal.holding() or self._endings.overdue()
+
     def flying(self, numbers: Iterable[int]) -> int:
         """How many of these are in flight."""
         taken = self._live.taken
