@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from postroad.api import HttpServer
+from postroad.api.admin import Admin
 from postroad.auth import new_key
 from postroad.config.schema import ApiKey, HttpOptions
 from postroad.message import Accepted, IdSource, Refused, Rejection, Reply, Transaction
@@ -128,7 +129,7 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(*, reuse_port: bool = False, **options: Any) -> AsyncIterator[Served]:
+async def serving(*, reuse_port: bool = False, admin: Admin | None = None, **options: Any) -> AsyncIterator[Served]:
     acceptor = MemoryAcceptor()
     given = {"address": "127.0.0.1:0", "keys": [ApiKey(label="test", sha256=DIGEST)], **options}
     clock = SystemClock()
@@ -139,6 +140,7 @@ async def serving(*, reuse_port: bool = False, **options: Any) -> AsyncIterator[
         clock=clock,
         ids=IdSource(clock.wall),
         rng=random.Random(7),
+        admin=admin,
     )
     await server.start(reuse_port=reuse_port)
     try:
