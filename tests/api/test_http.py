@@ -319,3 +319,15 @@ async def test_a_refused_body_is_not_asked_for() -> None:
     async with serving(max_body=Size(1000)) as served:
         data = post(b"", "Content-Length: 5000", "Expect: 100-continue", "Connection: close")
         assert (await exchange(served.server.address, data, end=False)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_gzip_that_unpacks_to_nothing_is_bounded_too() -> None:
+    """Empty members say nothing at any length."""
+    packed = gzip.compress(b"") * 4000 + gzip.compress(BODY)
+    async with serving(max_body=65_536) as served:
+        whole = post(
+            b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed), "Content-Encoding: gzip", "Transfer-Encoding: chunked"
+        )
+        answer = await exchange(served.server.address, whole)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert served.acceptor.kept == []

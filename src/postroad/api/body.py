@@ -53,6 +53,7 @@ class BodyReader:
         if declared.isdecimal() and int(declared) > self._limit:
             raise self._too_large()
         body = bytearray()
+        received = 0
         more = True
         while more:
             event = await self._receive()
@@ -60,6 +61,9 @@ class BodyReader:
                 raise Failure(Code.BAD_REQUEST, "the client closed the connection")
             more = bool(event.get("more_body", False))
             piece: bytes = event.get("body", b"")
+            received += len(piece)
+            if received > self._limit:  # packed octets may come to nothing at any length
+                raise self._too_large()
             if unpack is None:
                 self._keep(body, piece)
                 if not more and not body:
