@@ -1,6 +1,7 @@
 """Starts as people write them, and events as lines."""
 
 import json
+from base64 import b64encode
 from datetime import UTC, datetime
 
 import pytest
@@ -73,4 +74,13 @@ def test_a_line_for_people() -> None:
 @given(st.text(st.characters()), st.binary(max_size=60))
 def test_strangers_cannot_command_the_terminal(reason: str, subject: bytes) -> None:
     assert text_line(bounce(reason, subject)).isprintable()
-    assert b"\n" not in json_line(bounce(reason, subject))
+    event = bounce(reason, subject)
+    line = json_line(event)
+    assert line.decode().isprintable()
+    assert json.loads(line) == {"cursor": "4294967360", **json.loads(event.payload)}
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_json() -> None:
+    """U+009B is CSI to a terminal, U+202E turns what follows round; neither is escaped by JSON itself."""
+    line = json_line(bounce("ok", b"=?utf-8?B?" + b64encode("\x9b2J\u202e\U000e0001\u00e9".encode()) + b"?="))
+    assert b"\\u009b2J\\u202e\\udb40\\udc01\xc3\xa9" in line

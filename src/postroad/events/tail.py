@@ -87,8 +87,19 @@ def tail(
 
 
 def json_line(event: HoseEvent) -> bytes:
-    """The event as it is stored, with its cursor as the first member: where to begin to see it again."""
-    return b'{"cursor":"%d",%b' % (event.cursor, event.payload[1:])
+    """The event as it is stored, with its cursor as the first member: where to begin to see it again. What a terminal
+    might obey is escaped; JSON itself escapes no more than the controls below 32."""
+    line = b'{"cursor":"%d",%b' % (event.cursor, event.payload[1:])
+    text = line.decode()
+    if text.isprintable():
+        return line
+    return "".join(c if c.isprintable() else _escaped(c) for c in text).encode()
+
+
+def _escaped(character: str) -> str:
+    """RFC 8259 7."""
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def text_line(event: HoseEvent) -> str:
