@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -189,3 +190,21 @@ def test_long_lines_are_found_exactly(lengths: list[int], limit: int) -> None:
     content = b"".join(b"x" * length + b"\r\n" for length in lengths)
     refused = inspect(content, _options(max_line_length=limit)) == replies.LINE_OF_CONTENT_TOO_LONG
     assert refused is any(length > limit for length in lengths)
+
+
+@pytest.mark.parametrize("kind", [DotReader, ChunkReader])
+def test_content_in_crumbs_takes_no_more_memory_than_it_counts(kind: type[DotReader | ChunkReader]) -> None:
+    """A `bytes` of two octets takes 35: kept one by one, crumbs would fill twenty times the memory that is allowed."""
+    reader = kind(1 << 20)
+    if isinstance(reader, ChunkReader):
+        reader.expect(1 << 20, True)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(50_000):
+            reader.feed(bytes((97 + number % 26, 98)), 0)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert reader.held == 100_000
+    assert taken < 2 * reader.held

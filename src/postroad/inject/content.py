@@ -27,6 +27,8 @@ _BARE_LF = re.compile(rb"\n(?<!\r\n)")
 _BARE_CR = re.compile(rb"\r[^\n]")  # a CR at the end of a piece is judged with the next one
 # A message may be this much longer than the limit before it is thrown away in mid-flight: exactness comes at the end.
 _SLACK = 1024
+# A shorter piece is joined to the one before it: each piece takes 33 octets besides its own, which `held` leaves out.
+_CRUMB = 1024
 
 
 class Reader:
@@ -68,7 +70,10 @@ class Reader:
     def _keep(self, piece: bytes) -> None:
         if self._fault is not None:
             return
-        self._pieces.append(piece)
+        if len(piece) < _CRUMB and self._pieces and len(self._pieces[-1]) < _CRUMB:
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(piece)
         self.held += len(piece)
         if self.held - self._stuffed > self._limit + _SLACK:
             self.shed(replies.TOO_BIG)
