@@ -17,6 +17,7 @@ def message(sender: str = "a@a.example", recipient: str = "b@b.example", content
     made = Message()
     made.id, made.sender, made.recipient, made.body = 0xFF, sender, recipient, Body(content, b"Received: us\r\n")
     made.notify, made.orcpt, made.ret, made.envid = Notify.UNSET, "", Ret.UNSET, ""
+    made.method, made.connection = "rest", {}
     made.received, made.expires, made.attempts = 1_700_000_000.0, 1_700_086_400.0, 3
     return made
 
@@ -74,6 +75,26 @@ def test_what_the_client_asked_for_comes_back() -> None:
     returned = list(built(made).iter_parts())[2]
     assert returned.get_content_type() == "message/rfc822"
     assert "the body" in returned.get_content().get_content()
+
+
+@pytest.mark.parametrize(
+    ("connection", "kind"), [({}, "text/rfc822-headers"), ({"can_relay": "true"}, "message/rfc822")]
+)
+def test_strangers_can_not_have_a_whole_message_returned(connection: dict[str, str], kind: str) -> None:
+    """One big message to a thousand unknown users of ours would be a thousand big messages to whoever the stranger
+    names as its sender."""
+    made = message()
+    made.ret, made.method, made.connection = Ret.FULL, "esmtp", connection
+    assert list(built(made).iter_parts())[2].get_content_type() == kind
+
+
+@pytest.mark.parametrize("more", range(-2, 3))
+def test_a_huge_header_is_cut_between_lines(more: int) -> None:
+    """Wherever the limit falls, also between the CR and the LF of a line."""
+    first, filling, last = b"From: a@a.example\r\n", b"X-A: 1234567\r\n" * 4676, b"X-B: " + b"b" * (32 + more) + b"\r\n"
+    made = message(content=first + filling + last + b"X-C: c\r\n" * 99 + b"\r\nthe body\r\n")
+    returned = list(built(made).iter_parts())[2]
+    assert returned.get_content_type() == "text/rfc822-headers"
 
 
 def test_our_own_words_are_no_diagnostic_code() -> None:

@@ -15,6 +15,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _MAX_RETURNED = 1 << 20  # octets of a returned message; a larger one goes back as headers
+_MAX_HEADER = 1 << 16  # octets of returned headers
 
 
 class Action(Enum):
@@ -134,6 +135,10 @@ def _returned(message: Message, default_ret: str, head: str, international: bool
     kind = default_ret
     if message.ret != Ret.UNSET:
         kind = "full" if message.ret == Ret.FULL else "headers"
+    if kind == "full" and message.method == "esmtp" and "can_relay" not in message.connection:
+        # The sender that a stranger names may be his victim: one message to a thousand of our users must not become a
+        # thousand of its size.
+        kind = "headers"
     if kind == "none":
         return b""
     whole = bytes(message.body)
@@ -141,11 +146,16 @@ def _returned(message: Message, default_ret: str, head: str, international: bool
         part, octets = "global" if international else "rfc822", whole
     else:
         # Header sections can be huge too; what is cut here is only a copy for the sender's eyes.
-        part, octets = "global-headers" if international else "rfc822-headers", whole[: header_end(whole)][:65536]
+        part, octets = "global-headers" if international else "rfc822-headers", _cut(whole[: header_end(whole)])
     top = "message" if part != "rfc822-headers" else "text"
     coding = "" if octets.isascii() else "Content-Transfer-Encoding: 8bit\r\n"
     ending = b"" if octets.endswith(b"\r\n") else b"\r\n"
     return f"{head}Content-Type: {top}/{part}\r\n{coding}\r\n".encode() + octets + ending
+
+
+def _cut(header: bytes) -> bytes:
+    """No more than _MAX_HEADER octets of it, and only whole lines: a CR without its LF is no mail."""
+    return header if len(header) <= _MAX_HEADER else header[: header.rfind(b"\n", 0, _MAX_HEADER) + 1]
 
 
 def _clean(text: str) -> str:
