@@ -106,7 +106,9 @@ async def _body(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return {}
     try:
         found = msgspec.json.decode(octets)
-    except msgspec.DecodeError as error:
+    except RecursionError:
+        raise Failure(Code.INVALID_FORMAT, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Failure(Code.INVALID_FORMAT, f"the body is not JSON: {error}") from error
     if not isinstance(found, Mapping):
         raise Failure(Code.INVALID_FORMAT, "the body is not a JSON object")
