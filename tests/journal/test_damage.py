@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from postroad.journal import Event, Journal, JournalDamaged, JournalError, Mail, audit, check
+from postroad.journal import TERMINAL, Event, Journal, JournalDamaged, JournalError, Mail, audit, check, dump
 from postroad.journal.format import EVENT, FILE_HEADER_SIZE, MAIL, pack_event, pack_mail
 from postroad.journal.survey import QUARANTINE
 from postroad.lab.disks import MemoryDisk
@@ -189,6 +189,7 @@ async def test_a_damaged_header_loses_one_record_and_the_next_ones_are_found() -
     assert sorted(mail.live[0].message_id for mail in recovered(journal)) == [1, 3, 4, 5, 6, 100]
     (damage,) = journal.damage
     assert damage.offset == places[1] & 0xFFFFFFFF and damage.length == places[2] - places[1]
+    assert (damage.place, damage.ids, damage.indexes) == (places[1], (2,), (0,))
     report = audit(DIRECTORY, disk)
     assert (report.lost, report.difference) == ([2], 1)
     assert not report.clean
@@ -266,3 +267,134 @@ async def test_foreign_files_are_left_alone() -> None:
     assert len(recovered(journal)) == len(places)
     await journal.close()
     assert {"notes.txt", "mail-1.seg", "mail-00000009.seg.bak", "core"} <= set(disk.list(DIRECTORY))
+
+
+def lost(journal: Journal) -> list[tuple[int, int, int]]:
+    """(message id, index, place) of the messages that the damage found by recovery names."""
+    return sorted(
+        (one, index, damage.place)
+        for damage in journal.damage
+        for one, index in zip(damage.ids, damage.indexes, strict=True)
+    )
+
+
+async def all_ended(disk: MemoryDisk, expected: list[tuple[int, int, int]]) -> None:
+    """Each start names these messages as lost, until they are ended; then all is well."""
+    for _ in range(2):
+        journal = opened(disk)
+        live = {entry.message_id for mail in recovered(journal) for entry in mail.live}
+        assert lost(journal) == expected
+        assert not live & {one for one, _, _ in expected}
+        journal.abandon()  # before anybody could end them
+    journal = opened(disk)
+    list(journal.recover())
+    place = await put(journal, [1000])
+    assert place not in [one for _, _, one in expected]
+    for one, index, place in lost(journal):
+        await tell(journal, ended(one, place, index))
+    await journal.close()
+    assert audit(DIRECTORY, disk).clean
+    journal = opened(disk)
+    assert 1000 in [mail.live[0].message_id for mail in recovered(journal)]
+    assert lost(journal) == []
+    await journal.close()
+    assert audit(DIRECTORY, disk).clean
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("at, octets", [(8, 1), (20, 1), (66, 1), (0, 200)])
+async def test_messages_whose_ids_are_damaged_are_known_from_the_events(sealed: bool, at: int, octets: int) -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    await put(journal, [1])
+    place = await put(journal, [2, 3, 4], b"x" * 300)
+    await put(journal, [5])
+    await tell(journal, ended(3, place, 1))
+    await journal.close()
+    if sealed:
+        journal = opened(disk)
+        list(journal.recover())
+        await put(journal, [6])
+        await journal.close()
+    disk.damage(MAIL_FILE, (place & 0xFFFFFFFF) + at, b"\xee" * octets)
+    await all_ended(disk, [(2, 0, place), (4, 2, place)])
+
+
+async def test_records_lost_at_the_end_are_known_from_the_events() -> None:
+    """A disk that lied about its syncs: the mail is gone, the later events are not."""
+    disk, places = await filled()
+    cut(disk, MAIL_FILE, (places[3] & 0xFFFFFFFF) + 30)
+    await all_ended(disk, [(number, 0, places[number - 1]) for number in (4, 5, 6)])
+
+
+async def test_a_segment_that_lost_all_records_is_not_filled_again() -> None:
+    """The new mail would stand at places that events told of before."""
+    disk, places = await filled(3)
+    cut(disk, MAIL_FILE, FILE_HEADER_SIZE)
+    await all_ended(disk, [(number, 0, places[number - 1]) for number in (1, 2, 3)])
+
+
+async def test_messages_of_a_file_that_is_gone_are_known_from_the_events() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk, 2048)
+    places = {number: await put(journal, [number], b"x" * 500) for number in range(1, 12)}
+    gone = [number for number, place in places.items() if place >> 32 == 2]
+    await tell(journal, ended(gone[0], places[gone[0]]))
+    await journal.close()
+    disk.unlink(DIRECTORY / "mail-00000002.seg")
+    assert len(gone) > 1
+    await all_ended(disk, [(number, 0, places[number]) for number in gone[1:]])
+
+
+async def test_a_damaged_copy_of_a_message_is_known_from_the_events() -> None:
+    """Its place in the injection event is gone with the segment that compaction emptied."""
+    disk = MemoryDisk()
+    journal = opened(disk, 4096)
+    list(journal.recover())
+    journal.state_of = lambda message_id: None
+    moved: dict[int, int] = {}
+    journal.on_moved = lambda message_id, old, new: moved.update({message_id: new})
+    places = {number: await put(journal, [number], b"x" * 500) for number in range(1, 14)}
+    for number in (1, 3, 4, 5, 6):
+        await tell(journal, ended(number, places[number]))
+    assert await journal.compact(0.5) == 1 and moved.keys() == {2}
+    await tell(journal, ended(13, places[13]))  # a commit, in which the emptied segment goes
+    await journal.close()
+    assert "mail-00000001.seg" not in disk.list(DIRECTORY)
+    segment, offset = moved[2] >> 32, moved[2] & 0xFFFFFFFF
+    disk.damage(DIRECTORY / f"mail-{segment:08d}.seg", offset + 20, b"\xee")
+    await all_ended(disk, [(2, 0, places[2])])
+
+
+async def test_a_message_whose_end_is_damaged_is_not_called_lost() -> None:
+    """Its mail is gone because it was delivered."""
+    disk = MemoryDisk()
+    journal = opened(disk, 2048)
+    list(journal.recover())
+    places = {number: await put(journal, [number], b"x" * 500) for number in range(1, 9)}
+    for number, place in places.items():
+        if place >> 32 == 1:
+            await tell(journal, ended(number, place))
+    cursor = journal.end_cursor()
+    last = await put(journal, [100])
+    await journal.close()
+    for number in range(101, 104):
+        journal = opened(disk, 2048)
+        list(journal.recover())
+        await put(journal, [number])
+        await journal.close()
+    assert "mail-00000001.seg" not in disk.list(DIRECTORY)
+    ends = [one for one in dump(DIRECTORY, stream="event", disk=disk) if one.fields["flags"] == TERMINAL]
+    assert ends[-1].segment == cursor >> 32 < max(one.segment for one in dump(DIRECTORY, stream="event", disk=disk))
+    disk.damage(DIRECTORY / f"event-{ends[-1].segment:08d}.seg", ends[-1].offset + 20, b"\xee")
+    journal = opened(disk)
+    list(journal.recover())
+    assert lost(journal) == []
+    assert [damage.stream for damage in journal.damage] == ["event"]
+    await journal.close()
+    # Not even when there is one to be called so.
+    disk.damage(DIRECTORY / f"mail-{last >> 32:08d}.seg", (last & 0xFFFFFFFF) + 20, b"\xee")
+    journal = opened(disk)
+    list(journal.recover())
+    assert lost(journal) == [(100, 0, last)]
+    await journal.close()

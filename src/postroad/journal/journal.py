@@ -28,7 +28,17 @@ from postroad.journal.format import FILE_HEADER_SIZE, MAIL, MAX_RECORD, MovedMai
 from postroad.journal.live import LiveSegment, LiveTable
 from postroad.journal.opening import begin_writing, kept_events, remove_spares
 from postroad.journal.reader import EventReader, MailReader
-from postroad.journal.records import Event, HoseEvent, LiveMail, LiveRecipient, Mail, Rewrite, StoredMail, pack_place
+from postroad.journal.records import (
+    Damage,
+    Event,
+    HoseEvent,
+    LiveMail,
+    LiveRecipient,
+    Mail,
+    Rewrite,
+    StoredMail,
+    pack_place,
+)
 from postroad.journal.recovery import Recovery
 from postroad.journal.retention import Retention
 from postroad.journal.survey import Survey
@@ -143,6 +153,7 @@ class Journal:
         survey = Survey(disk, directory, catalog, self._salt, sync=durability == "power")
         self.damage = survey.damage
         self.last_id = survey.balance.last_id
+        self._owed = survey.balance.accepted + len(survey.missing) - survey.balance.terminal
         self._live = LiveTable()
         setting = Setting(disk, directory, options.segment_size, durability == "power", engine, self._salt, clock.wall)
         remove_spares(setting, catalog)
@@ -236,17 +247,19 @@ class Journal:
         catalog = self._catalog
         if catalog is None:
             return
-        recovery = Recovery(self._disk, self._directory, catalog, self._salt, self._live.segments)
-        known = 0
+        recovery = Recovery(self._disk, self._directory, catalog, self._salt, self._live.segments, self._owed)
         for mails in recovery.run(batch):
             yield mails
-            self.damage += recovery.damage[known:]
-            for damage in recovery.damage[known:]:
-                self.on_alarm("damage", str(damage))
-            known = len(recovery.damage)
+            self._note(recovery.take_damage())
+        self._note(recovery.take_damage())
         for segment in catalog.mail:
             self._live.review(segment.number)
         self._catalog = None
+
+    def _note(self, found: list[Damage]) -> None:
+        self.damage += found
+        for damage in found:
+            self.on_alarm("damage", str(damage))
 
     def read_mail(self, place: int) -> StoredMail:
         """Blocks; any thread. Raises JournalDamaged, and JournalError when the disk can't be read."""

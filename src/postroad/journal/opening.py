@@ -29,10 +29,10 @@ def begin_writing(
     # All mail may be gone, and the numbers of its segments with it. They must rise all the same: events tell of places,
     # and their order is the order of acceptance.
     mentioned = [segment.high or 0 for segment in catalog.events]
-    floor = max(survey.high, split_place(survey.balance.accepted_place)[0], *mentioned, catalog.highest[MAIL])
+    told = max(survey.high, split_place(survey.balance.accepted_place)[0], *mentioned)
     last_mail = catalog.mail[-1].number if catalog.mail else 0
     last_event = catalog.events[-1].number if catalog.events else 0
-    mail = MailTail(setting, highest=floor, previous=last_mail, previous_end=survey.mail_end)
+    mail = MailTail(setting, highest=max(told, catalog.highest[MAIL]), previous=last_mail, previous_end=survey.mail_end)
     events = EventTail(
         setting,
         highest=catalog.highest[EVENT],
@@ -42,8 +42,8 @@ def begin_writing(
         previous_high=survey.high,
         balance=survey.balance,
     )
-    _cut_ends(setting, mail, catalog.mail, survey.mail_end)
-    _cut_ends(setting, events, catalog.events, survey.event_end)
+    _cut_ends(setting, mail, catalog.mail, survey.mail_end, told)
+    _cut_ends(setting, events, catalog.events, survey.event_end, 0)
     writer = Writer(setting, mail, events, min_free)
     writer.check_health()
     writer.first_events([(_injection(survey, at, injection), None) for at in range(len(survey.missing))])
@@ -59,13 +59,15 @@ def _injection(survey: Survey, at: int, make: Injection | None) -> Event:
     return event
 
 
-def _cut_ends(setting: Setting, tail: MailTail | EventTail, segments: list[Segment], last_end: int) -> None:
+def _cut_ends(setting: Setting, tail: MailTail | EventTail, segments: list[Segment], last_end: int, told: int) -> None:
     """Cut what stands behind the records: a torn tail, room that was not used, or what was never acknowledged. A last
-    segment without a record is taken up again, so that restarts of an idle engine leave no trail of files."""
+    segment without a record is taken up again, so that restarts of an idle engine leave no trail of files; but not one
+    that events tell of (up to told): its records are lost, and their places must not become those of others."""
     for segment in segments:
         end = segment.end if segment.sealed else last_end
         with contextlib.suppress(OSError):
-            if not segment.sealed and end == FILE_HEADER_SIZE and segment.header is not None:
+            empty = not segment.sealed and end == FILE_HEADER_SIZE and segment.number > told
+            if empty and segment.header is not None:
                 tail.resume(segment.header, setting.disk.open(setting.directory / segment.name, write=True))
             elif end < segment.size:
                 tail.cut(segment.number, end, setting.disk.open(setting.directory / segment.name, write=True))

@@ -134,8 +134,9 @@ class LiveMail(NamedTuple):
 class Damage(NamedTuple):
     """Bytes that are not as they were written. stream: "mail" or "event".
 
-    ids, indexes: accepted messages that are lost with the bytes, as far as the record's header could be read; the
-    reader of this ends them with a TERMINAL event (place is theirs).
+    ids, indexes: accepted messages that are lost with the bytes, from the record's header or, where that is lost too,
+    from the events; the reader of this ends them with a TERMINAL event (place is theirs). length is 0 when there are
+    not even bytes: the file is gone or was cut short.
     """
 
     stream: str

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from postroad.journal.catalog import Catalog, Segment
-from postroad.journal.disk import Disk
+from postroad.journal.disk import Disk, File
 from postroad.journal.live import LiveSegment
-from postroad.journal.records import STATE, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place
+from postroad.journal.nameless import Records, Search
+from postroad.journal.records import STATE, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
 from postroad.journal.scan import EventScanner, MailRow, MailScanner, row_is_whole
 from postroad.journal.survey import gap_damage, quarantine
 
@@ -63,10 +64,13 @@ class Fold:
 
 
 class Recovery:
-    """One run over the segments that an earlier process left. damage: found so far."""
+    """One run over the segments that an earlier process left."""
 
-    def __init__(self, disk: Disk, directory: Path, catalog: Catalog, salt: int, live: dict[int, LiveSegment]) -> None:
-        """live: an entry for each mail segment of the catalog, to be filled."""
+    def __init__(
+        self, disk: Disk, directory: Path, catalog: Catalog, salt: int, live: dict[int, LiveSegment], owed: int
+    ) -> None:
+        """live: an entry for each mail segment of the catalog, to be filled. owed: how many messages the event stream
+        says are live."""
         self._disk = disk
         self._directory = directory
         self._catalog = catalog
@@ -74,7 +78,10 @@ class Recovery:
         self._live = live
         self._fold = Fold({segment.number for segment in catalog.mail})
         self._superseded: dict[int, set[int]] = {}  # by segment: messages that a newer copy was found of
-        self.damage: list[Damage] = []
+        self._missed = owed
+        self._records = Records()
+        self._nameless: list[Damage] = []  # of mail, without the ids: reported when they are known
+        self._damage: list[Damage] = []
 
     def run(self, batch: int) -> Iterator[list[LiveMail]]:
         """Yields lists of up to `batch` mails, also empty ones. A segment's entry is complete when the next one's first
@@ -84,6 +91,13 @@ class Recovery:
                 yield from self._read_events(segment)
         for segment in reversed(self._catalog.mail):
             yield from self._read_mail(segment, batch)
+        if self._missed > 0 or self._nameless:
+            yield from self._find_nameless()
+
+    def take_damage(self) -> list[Damage]:
+        """What was found since the last call."""
+        found, self._damage = self._damage, []
+        return found
 
     def _read_events(self, segment: Segment) -> Iterator[list[LiveMail]]:
         file = self._disk.open(self._directory / segment.name)
@@ -96,20 +110,21 @@ class Recovery:
         for gap in scanner.gaps:
             # Behind the last record of a segment: room that was not used, or the torn tail that is cut there.
             if gap.offset < scanner.end or not (gap.zeros or not segment.sealed):
-                damage = gap_damage(segment, gap)
-                self.damage.append(damage)
-                quarantine(self._disk, self._directory, scanner.file, damage)
+                self._report(scanner.file, gap_damage(segment, gap))
 
     def _read_mail(self, segment: Segment, batch: int) -> Iterator[list[LiveMail]]:
         file = self._disk.open(self._directory / segment.name)
         scanner = MailScanner(file, segment.number, self._salt, segment.end)
         entry = self._live[segment.number]
         found: list[LiveMail] = []
+        self._records.begin(segment.number)
         for row in scanner.rows(_WINDOW):
+            self._records.saw(segment.number, row)
             live = self._live_entries(segment, scanner, row, entry)
             if not live:
                 continue
             entry.live += len(live)
+            self._missed -= len(live)
             place = pack_place(segment.number, row.offset)
             if row.meta is None:
                 self._damaged(segment, scanner, row, "the message's envelope is damaged", live)
@@ -118,6 +133,7 @@ class Recovery:
             if len(found) >= batch:
                 yield found
                 found = []
+        self._records.end(segment.number)
         self._report_gaps(segment, scanner)
         entry.counted = True
         yield found
@@ -134,6 +150,8 @@ class Recovery:
                 return []  # a copy that was cut short; the original is still there
             entry.origins.add(origin)
             self._superseded.setdefault(origin, set()).update(moved.message_id for moved in row.entries)
+        if row.moved:
+            self._records.moved.extend(moved.message_id for moved in row.entries)
         done, superseded = self._fold.done, self._superseded.get(segment.number, ())
         place = pack_place(segment.number, row.offset)
         entry.total += len(row.entries)
@@ -158,5 +176,20 @@ class Recovery:
             tuple(one.message_id for one in live),
             tuple(one.index for one in live),
         )
-        self.damage.append(damage)
-        quarantine(self._disk, self._directory, scanner.file, damage)
+        self._report(scanner.file, damage)
+
+    def _report(self, file: File, damage: Damage) -> None:
+        (self._nameless if damage.stream == "mail" and not damage.ids else self._damage).append(damage)
+        quarantine(self._disk, self._directory, file, damage)
+
+    def _find_nameless(self) -> Iterator[list[LiveMail]]:
+        search = Search(self._disk, self._directory, self._salt, self._records)
+        for _ in search.run(self._catalog.events, self._fold.done, _WINDOW, self._missed):
+            yield []
+        for place, _, _ in search.found:
+            # Until their ends are written, they hold their segment as others do.
+            entry = self._live.get(split_place(place)[0])
+            if entry is not None:
+                entry.total += 1
+                entry.live += 1
+        self._damage += search.damage(self._nameless)
