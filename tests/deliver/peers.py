@@ -14,8 +14,8 @@ from random import Random
 from typing import Any, NamedTuple
 
 from postroad.config.schema import BindingOptions, Config, DeliveryOptions
-from postroad.deliver import Deliverer
-from postroad.net import DnsFailure, MxHost, NoSuchDomain, NullMx
+from postroad.deliver import Deliverer, TlsPolicies
+from postroad.net import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
 from postroad.shaping import Limits
 from tests.deliver.supply import Shelf
 
@@ -241,6 +241,8 @@ async def scene(
     bindings: Iterable[BindingOptions] = (),
     limits: Callable[[Config, Callable[[], float]], Limits] = Limits,
     stop: float = 10.0,
+    resolver: Resolver | None = None,
+    policies: TlsPolicies | None = None,
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """A Deliverer; at the end it is stopped, and must have nothing left in its hands."""
@@ -250,7 +252,7 @@ async def scene(
     settings = DeliveryOptions(**{**OPTIONS, "port": port, **options})
     config = Config(delivery=settings, binding=list(bindings))
     made = limits(config, asyncio.get_running_loop().time)
-    deliverer = Deliverer(shelf, names, made, hostname=HOSTNAME, rng=Random(1))
+    deliverer = Deliverer(shelf, resolver or names, made, hostname=HOSTNAME, rng=Random(1), policies=policies)
     try:
         yield Scene(shelf, names, deliverer)
     finally:

@@ -27,6 +27,7 @@ class NameServer:
         self.asked: Counter[str] = Counter()
         self.chase = True  # follow aliases within the answer
         self.largest_udp = 1232
+        self.signed: set[str] = set()  # ends of names whose answers are authentic, as a validating resolver says
         self.port = 0
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
@@ -73,6 +74,8 @@ class NameServer:
                 reply.header.rcode = RCODE.NXDOMAIN
             if self.soa:
                 reply.add_auth(*RR.fromZone(self.soa))
+        names = [str(query.q.qname), *(str(rr.rname) for rr in reply.rr)]
+        reply.header.ad = int(all(each.rstrip(".").endswith(tuple(self.signed)) for each in names))
         return reply
 
     def packets(self, octets: bytes, over: str) -> list[bytes]:

@@ -212,5 +212,10 @@ def _dns(config: Config) -> Iterator[Finding]:
                 ipaddress.ip_address(host)
             except ValueError:
                 yield Finding(("dns", "servers", index), "must be an IP address, IPv4:PORT or [IPv6]:PORT")
+    if config.dns.validating:
+        for index, server in enumerate(config.dns.servers):
+            if not server.startswith(("127.", "[::1]", "::1")):
+                text = "is not on this machine: with dns.validating, anybody on the way to it could undo DANE"
+                yield Finding(("dns", "servers", index), text)
     if config.dns.min_ttl > config.dns.max_ttl:
         yield Finding(("dns", "min_ttl"), "is longer than max_ttl")

@@ -309,6 +309,10 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
         str, Meta(description='PEM file of our certificate and its chain, absolute; "": none.')
     ] = ""
     tls_key: Annotated[str, Meta(description='PEM file of its key, absolute; "": in tls_certificate.')] = ""
+    dane: Annotated[
+        bool, Meta(description="Keep to the TLSA records of hosts (RFC 7672), where dns.validating lets us see them.")
+    ] = True
+    mta_sts: Annotated[bool, Meta(description="Keep to the MTA-STS policies of domains (RFC 8461).")] = True
     tls_min_version: Annotated[TlsVersion, Meta(description="Oldest version of TLS that counts as encrypted.")] = "1.2"
     tls_ciphers: Annotated[
         str, Meta(description='Ciphers of TLS 1.2, as OpenSSL lists them; "": those of the system.')
@@ -332,6 +336,10 @@ class DnsOptions(Section, frozen=True, kw_only=True):
         Duration, Meta(description="How long a failed look-up (time-out, SERVFAIL) is remembered.")
     ] = Duration(15)
     cache_size: Annotated[int, Meta(ge=100, description="Names kept in the cache.")] = 100_000
+    validating: Annotated[
+        bool,
+        Meta(description="The resolvers validate DNSSEC: believe the AD bit of those on this machine. DANE needs it."),
+    ] = False
 
 
 class JournalOptions(Section, frozen=True, kw_only=True):
@@ -383,6 +391,8 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     tls_ca: str | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None
+    dane: bool | None = None
+    mta_sts: bool | None = None
     tls_min_version: TlsVersion | None = None
     tls_ciphers: str | None = None
     retry_interval: Duration | None = None

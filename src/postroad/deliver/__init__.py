@@ -2,6 +2,21 @@
 
 from postroad.deliver.look import PathLook, forgive, look
 from postroad.deliver.machine import TABLE, Machine, Step
+from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.pool import Deliverer, DeliveryStats
+from postroad.deliver.stscache import StsPolicies
+from postroad.deliver.stsfetch import HttpsFetch
 
-__all__ = ["TABLE", "Deliverer", "DeliveryStats", "Machine", "PathLook", "Step", "forgive", "look"]
+__all__ = [
+    "TABLE",
+    "Deliverer",
+    "DeliveryStats",
+    "HttpsFetch",
+    "Machine",
+    "PathLook",
+    "Step",
+    "StsPolicies",
+    "TlsPolicies",
+    "forgive",
+    "look",
+]

@@ -9,6 +9,7 @@ from postroad.config.schema import DeliveryOptions
 from postroad.deliver.connection import StepTimes
 from postroad.deliver.health import Health
 from postroad.deliver.plan import Screen
+from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.tls import Footing, Terms
 from postroad.message import Supply, Verdict
 from postroad.net import Resolver, Tap
@@ -51,6 +52,7 @@ class Means:
     hostname: str
     counts: Counts
     insecure: Health
+    policies: TlsPolicies | None = None
     footing: Footing = field(default_factory=Footing)
     tap: Tap | None = None  # who listens in on the connections
     _made: dict[int, Made] = field(default_factory=dict)

@@ -169,6 +169,10 @@ class Path:
     # --- connections --------------------------------------------------------------------------------------------------
 
     def _on_route(self, no_way: Result | None) -> None:
+        for connection in list(self.connections):
+            # What was good enough when it was opened may be so no more.
+            if self.route.policy(connection.target.host) != connection.request.policy:
+                self.end(connection)
         if no_way is not None and not self.connections:
             self._settle_waiting(Outcome(no_way.verdict, no_way.reply, no_way.stage, internal=True))
         else:
@@ -253,7 +257,7 @@ class Path:
                 self.route.port,
                 source=binding.source,
                 timeout=float(options.connect_timeout),
-                admit=lambda target: allowance.host_open(target.address),
+                admit=self._admit,
                 make=make,
                 lower=self.route.lower,
                 left=lambda target: allowance.host_closed(target.address),
@@ -263,6 +267,10 @@ class Path:
         self.dialing[task] = plan[0]
         task.add_done_callback(partial(self._on_dialed, made, failures))
         return True
+
+    def _admit(self, target: Target) -> bool:
+        # A look-up that ended meanwhile may have found that mail must not go there.
+        return self.route.policy(target.host) is not None and self.allowance.host_open(target.address)
 
     def _on_dialed(self, made: list[Connection], failures: list[Failed], task: asyncio.Task[bool]) -> None:
         self.dialing.pop(task, None)

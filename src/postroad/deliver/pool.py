@@ -11,6 +11,7 @@ from postroad.deliver.connection import Connection
 from postroad.deliver.health import Health
 from postroad.deliver.means import Counts, Means
 from postroad.deliver.path import Path
+from postroad.deliver.policies import TlsPolicies
 from postroad.message import Supply, Verdict
 from postroad.net import Resolver, Tap
 from postroad.shaping import Limits
@@ -40,7 +41,8 @@ class Deliverer:
     """Takes messages from `supply` and tells it how each attempt ended. Construct it inside the running event loop.
 
     hostname: our name in EHLO unless the binding has one, and the name by which we know ourselves in an MX list.
-    rng: spreads connections over equal hosts. limits: the options of each path, and how fast it may go.
+    rng: spreads connections over equal hosts. limits: the options of each path, and how fast it may go. policies: what
+    domains ask for by DANE and MTA-STS; None: they are not asked.
     """
 
     def __init__(
@@ -51,9 +53,14 @@ class Deliverer:
         *,
         hostname: str,
         rng: Random,
+        policies: TlsPolicies | None = None,
     ) -> None:
         retry = float(limits.scopes.config.delivery.host_failure_retry)
-        self._means = Means(supply, resolver, limits, Health(retry), rng, hostname, Counts(), Health(retry))
+        self._means = Means(
+            *(supply, resolver, limits, Health(retry), rng, hostname, Counts()),
+            insecure=Health(retry),
+            policies=policies,
+        )
         self._paths: dict[tuple[str, str], Path] = {}
         limits.told = self._on_told
         self._stopping = False

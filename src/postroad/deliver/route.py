@@ -11,6 +11,7 @@ from postroad.deliver.health import Failure
 from postroad.deliver.machine import Result
 from postroad.deliver.means import Means
 from postroad.deliver.plan import Target, Unroutable, nowhere, order
+from postroad.deliver.policies import Decision
 from postroad.deliver.resolve import Found, find_gateway, find_hosts
 from postroad.deliver.tls import Policy, Request, Terms
 from postroad.message import Reply, Stage, Verdict
@@ -79,13 +80,23 @@ class Route:
         # The provider that the hosts belong to may have changed the options.
         binding = self._allowance.binding
         made = means.made(self._allowance.delivery)
-        await self._find_policies(made.tls, found)
+        found = await self._find_policies(made.tls, found)
         screen = made.screen
         return screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
 
-    async def _find_policies(self, terms: Terms, found: Found) -> None:
-        """How connections to the hosts are to be encrypted. Raises Unroutable."""
-        policies = {mx.name: terms.policy for mx, _ in found}
+    async def _find_policies(self, terms: Terms, found: Found) -> Found:
+        """How connections to the hosts are to be encrypted; gives those that may be connected to. Raises Unroutable."""
+        options = self._allowance.delivery
+        hosts = [mx.name for mx, _ in found]
+        decision = Decision(dict.fromkeys(hosts, terms.policy))
+        source = self._means.policies
+        if source is not None and not options.gateway and not self._domain.startswith("["):
+            decision = await source.find(self._domain, hosts, terms.policy, options, self.port)
+        policies = decision.policies
+        self._tls, self._policies = terms, policies
+        if not policies:
+            text = f"4.7.5 no mail host of {self._domain} may be sent to: {decision.reason()}"
+            raise nowhere(Verdict.DEFERRED, 451, text)
         for policy in dict.fromkeys(policies.values()):
             if terms.prepared(policy):
                 continue
@@ -95,8 +106,7 @@ class Route:
                 # The files were there when the configuration was read.
                 text = f"4.3.5 a file of the TLS options can't be used: {error}"
                 raise nowhere(Verdict.DEFERRED, 451, text) from None
-        self._tls = terms
-        self._policies = policies
+        return [(mx, addresses) for mx, addresses in found if mx.name in policies]
 
     def _found(self, task: asyncio.Task[list[Target]]) -> None:
         self._finding = None
@@ -166,16 +176,20 @@ class Route:
 
     # --- TLS ----------------------------------------------------------------------------------------------------------
 
+    def policy(self, host: str) -> Policy | None:
+        """None: nothing is known of it, or it must get no mail."""
+        return self._policies.get(host)
+
     def request(self, target: Target) -> Request:
         """How a connection there is to be encrypted."""
-        policy = self._policies.get(target.host, self._tls.policy)
+        policy = self._policies[target.host]
         rung = self._means.footing.rung(self._tls, policy, target.address, self._loop.time())
         return self._tls.request(target.host, policy, rung)
 
     def lower(self, connection: Connection) -> bool:
         """No session came of this connection. Is it worth while to ask the same address for less?"""
         trouble = connection.trouble
-        if trouble is None:
+        if trouble is None or connection.target.host not in self._policies:
             return False
         until = self._loop.time() + float(self._allowance.delivery.host_failure_retry)
         return self._means.footing.lower(self._tls, connection.request, connection.target.address, trouble, until)

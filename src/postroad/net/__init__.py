@@ -4,7 +4,7 @@ loop (`create_server`, `create_connection`, `call_later`), and the lab's simulat
 from postroad.net.clock import Clock, SystemClock
 from postroad.net.dns import DnsResolver
 from postroad.net.endpoint import split_host_port
-from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
+from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, PolicyResolver, Resolver, Tlsa
 from postroad.net.tap import Tap
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "MxHost",
     "NoSuchDomain",
     "NullMx",
+    "PolicyResolver",
     "Resolver",
     "SystemClock",
     "Tap",
+    "Tlsa",
     "split_host_port",
 ]

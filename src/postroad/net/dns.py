@@ -15,12 +15,15 @@ from random import Random
 from typing import NamedTuple, cast
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
 import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.TLSA
+import dns.rdtypes.ANY.TXT
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 
@@ -28,7 +31,7 @@ from postroad.config.schema import DnsOptions
 from postroad.net.dnscache import Kept, LookupCache
 from postroad.net.dnswire import NoAnswer, Server, ask
 from postroad.net.endpoint import split_host_port
-from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx
+from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, Tlsa
 
 # Aliases followed in all, over all questions: RFC 1034 3.6.2 forbids chains, the world has short ones.
 _MAX_ALIASES = 8
@@ -45,11 +48,14 @@ class _Kind(Enum):
 
 
 class _Answer(NamedTuple):
-    """What is known of a (name, type). why: for FAILED, what the servers did."""
+    """What is known of a (name, type). why: for FAILED, what the servers did. authentic: a validating resolver of this
+    machine says so. name: where the aliases end, "" when there are none."""
 
     kind: _Kind
     records: tuple[dns.rdata.Rdata, ...] = ()
     why: str = ""
+    authentic: bool = False
+    name: str = ""
 
 
 class DnsResolver:
@@ -61,6 +67,7 @@ class DnsResolver:
     ) -> None:
         texts = options.servers or _system_servers(resolv_conf)
         self.servers = [Server(*split_host_port(text, 53)) for text in texts]
+        self._trusted = {each for each in self.servers if options.validating and _is_loopback(each.host)}
         self._first = 0  # the server that answered last: a dead one must not cost its time-out every time
         self._options = options
         self._rng = rng
@@ -109,6 +116,45 @@ class DnsResolver:
                 raise DnsFailure(answer.why)
         raise NoSuchDomain(f"{host} has no address")
 
+    async def txt(self, name: str) -> list[bytes]:
+        """See `postroad.net.names.PolicyResolver`."""
+        answer = await self._look_up(name, dns.rdatatype.TXT)
+        if answer.kind is _Kind.FAILED:
+            raise DnsFailure(answer.why)
+        return [b"".join(cast(dns.rdtypes.ANY.TXT.TXT, record).strings) for record in answer.records]
+
+    async def authentic_hosts(self, domain: str) -> frozenset[str]:
+        """See `postroad.net.names.PolicyResolver`."""
+        answer = await self._look_up(domain, dns.rdatatype.MX)
+        if not answer.authentic:
+            return frozenset()
+        return frozenset(mx.name for mx in await self.mx(domain))
+
+    async def authentic_names(self, host: str) -> list[str]:
+        """See `postroad.net.names.PolicyResolver`."""
+        kinds = [dns.rdatatype.AAAA, dns.rdatatype.A] if self._ipv6 else [dns.rdatatype.A]
+        answers = await asyncio.gather(*(self._look_up(host, kind) for kind in kinds))
+        found = [answer for answer in answers if answer.kind is _Kind.FOUND]
+        for answer in answers:
+            if answer.kind is _Kind.FAILED and not found:
+                raise DnsFailure(answer.why)
+        if found and all(answer.authentic for answer in found):
+            return list(dict.fromkeys((*(answer.name for answer in found if answer.name), host)))
+        if any(answer.name for answer in found) and (await self._look_up(host, dns.rdatatype.CNAME)).authentic:
+            # The alias is, though what it leads to is not (RFC 7672 2.2.2).
+            return [host]
+        return []
+
+    async def tlsa(self, host: str, port: int) -> list[Tlsa]:
+        """See `postroad.net.names.PolicyResolver`."""
+        answer = await self._look_up(f"_{port}._tcp.{host}", dns.rdatatype.TLSA)
+        if answer.kind is _Kind.FAILED:
+            raise DnsFailure(answer.why)
+        if not answer.authentic:
+            return []
+        records = [cast(dns.rdtypes.ANY.TLSA.TLSA, record) for record in answer.records]
+        return [Tlsa(int(r.usage), int(r.selector), int(r.mtype), r.cert) for r in records]
+
     async def close(self) -> None:
         """Cancel the look-ups under way."""
         await self._cache.close()
@@ -125,10 +171,12 @@ class DnsResolver:
             return Kept(_Answer(_Kind.NO_NAME), float(options.negative_ttl))
         shortest = float(options.max_ttl)
         aliases = 0
+        authentic = True
         while True:
             reply = await self._ask_all(target, kind)
             if isinstance(reply, str):
                 return Kept(_Answer(_Kind.FAILED, why=reply), float(options.failure_ttl))
+            authentic = authentic and bool(reply.flags & dns.flags.AD)
             try:
                 chain = reply.resolve_chaining()
             except dns.exception.DNSException as error:
@@ -139,11 +187,13 @@ class DnsResolver:
             shortest = min(shortest, *(float(alias.ttl) for alias in chain.cnames), float(options.max_ttl))
             if chain.answer is not None:
                 ttl = min(shortest, float(chain.answer.ttl))
-                return Kept(_Answer(_Kind.FOUND, tuple(chain.answer)), max(ttl, float(options.min_ttl)))
+                final = _text(chain.canonical_name) if aliases else ""
+                answer = _Answer(_Kind.FOUND, tuple(chain.answer), "", authentic, final)
+                return Kept(answer, max(ttl, float(options.min_ttl)))
             if reply.rcode() == dns.rcode.NXDOMAIN:
-                return Kept(_Answer(_Kind.NO_NAME), self._negative_ttl(reply, shortest))
+                return Kept(_Answer(_Kind.NO_NAME, authentic=authentic), self._negative_ttl(reply, shortest))
             if not chain.cnames or _has_soa(reply):
-                return Kept(_Answer(_Kind.NO_DATA), self._negative_ttl(reply, shortest))
+                return Kept(_Answer(_Kind.NO_DATA, authentic=authentic), self._negative_ttl(reply, shortest))
             target = chain.canonical_name
 
     def _broken(self, why: str) -> Kept[_Answer]:
@@ -152,18 +202,21 @@ class DnsResolver:
     async def _ask_all(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.message.QueryMessage | str:
         """The first usable answer of the servers, in rounds; else what the last one did."""
         why = "no name server is configured"
+        timeout = float(self._options.timeout)
         count = len(self.servers)
         first = self._first
         for _ in range(self._options.attempts):
             for number in range(first, first + count):
                 server = self.servers[number % count]
                 try:
-                    reply = await ask(server, name, kind, timeout=float(self._options.timeout), rng=self._rng)
+                    reply = await ask(server, name, kind, timeout=timeout, rng=self._rng, ad=server in self._trusted)
                 except NoAnswer as error:
                     why = f"{server}: {error}"
                     continue
                 if reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
                     self._first = number % count
+                    if server not in self._trusted:
+                        reply.flags &= ~dns.flags.AD  # anybody on the way may have set it
                     return reply
                 why = f"{server}: {dns.rcode.to_text(reply.rcode())}"
         return why
@@ -181,9 +234,20 @@ def _has_soa(reply: dns.message.QueryMessage) -> bool:
     return any(rrset.rdtype == dns.rdatatype.SOA for rrset in reply.authority)
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _text(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()
+
+
 def _host_name(name: dns.name.Name) -> str | None:
     """A host's name in lower case without the final dot; None for what can't be one, an IP address above all."""
-    text = name.to_text(omit_final_dot=True).lower()
+    text = _text(name)
     labels = text.split(".")
     if not all(_HOST_LABEL.match(label) for label in labels) or labels[-1].isdigit():
         return None

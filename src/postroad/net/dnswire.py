@@ -39,21 +39,31 @@ class NoAnswer(Exception):
 
 
 async def ask(
-    server: Server, name: dns.name.Name, kind: dns.rdatatype.RdataType, *, timeout: float, rng: Random
+    server: Server, name: dns.name.Name, kind: dns.rdatatype.RdataType, *, timeout: float, rng: Random, ad: bool = False
 ) -> dns.message.QueryMessage:
-    """The server's answer, any rcode but FORMERR. timeout: seconds for UDP, and again for TCP. Raises NoAnswer."""
-    answer = await _ask_once(server, name, kind, timeout, rng, edns=True)
+    """The server's answer, any rcode but FORMERR. timeout: seconds for UDP, and again for TCP. ad: ask whether the
+    answer is authentic (RFC 6840 5.7). Raises NoAnswer."""
+    answer = await _ask_once(server, name, kind, timeout, rng, edns=True, ad=ad)
     if answer.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
         # A server older than EDNS (RFC 6891 7).
-        answer = await _ask_once(server, name, kind, timeout, rng, edns=False)
+        answer = await _ask_once(server, name, kind, timeout, rng, edns=False, ad=ad)
     return answer
 
 
 async def _ask_once(
-    server: Server, name: dns.name.Name, kind: dns.rdatatype.RdataType, timeout: float, rng: Random, *, edns: bool
+    server: Server,
+    name: dns.name.Name,
+    kind: dns.rdatatype.RdataType,
+    timeout: float,
+    rng: Random,
+    *,
+    edns: bool,
+    ad: bool,
 ) -> dns.message.QueryMessage:
     edns_version = 0 if edns else -1
     query = dns.message.make_query(name, kind, use_edns=edns_version, payload=_PAYLOAD, id=rng.getrandbits(16))
+    if ad:
+        query.flags |= dns.flags.AD
     wire = query.to_wire()
     answer = await _within(timeout, _over_udp(server, query, wire), "no answer")
     if answer.flags & dns.flags.TC:

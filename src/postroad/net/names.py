@@ -31,3 +31,29 @@ class Resolver(Protocol):
 
     async def addresses(self, host: str) -> list[str]:
         """IPv4 and IPv6 addresses of a host, IPv6 first where both are wanted. Raises DnsFailure, NoSuchDomain."""
+
+
+class Tlsa(NamedTuple):
+    """A TLSA record (RFC 6698 2.1). data: the certificate, the key, or a digest of one of them."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+class PolicyResolver(Resolver, Protocol):
+    """What TLS policies ask besides. "Authentic": a validating resolver whose word we may take has said so."""
+
+    async def txt(self, name: str) -> list[bytes]:
+        """The TXT records, the strings of each joined; [] when there are none. Raises DnsFailure."""
+
+    async def authentic_hosts(self, domain: str) -> frozenset[str]:
+        """The names `mx` gives, when that answer is authentic; else none. Raises as `mx` does."""
+
+    async def authentic_names(self, host: str) -> list[str]:
+        """The names that TLSA records of this host may stand under, the best first: where its aliases end, then its
+        own (RFC 7672 2.2.3). None when its addresses are not authentic. Raises DnsFailure."""
+
+    async def tlsa(self, host: str, port: int) -> list[Tlsa]:
+        """Its authentic TLSA records; [] when there are none. Raises DnsFailure: there may be some."""

@@ -12,7 +12,7 @@ from postroad.api import HttpServer
 from postroad.auth import ApiKeys
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
-from postroad.deliver import Deliverer, DeliveryStats
+from postroad.deliver import Deliverer, DeliveryStats, TlsPolicies
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
@@ -38,7 +38,8 @@ class EngineStats(NamedTuple):
 
 
 class Engine:
-    """data_dir: absolute. disk, committer: None for the real ones. Construct it inside the running event loop."""
+    """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
+    Construct it inside the running event loop."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Engine:
         clock: Clock,
         resolver: Resolver,
         rng: Random,
+        policies: TlsPolicies | None = None,
         disk: Disk | None = None,
         committer: Committer | None = None,
         reuse_port: bool = False,
@@ -93,7 +95,7 @@ class Engine:
             binding=self.bindings.choose,
             path_options=self.limits.queue_options,
         )
-        self.deliverer = Deliverer(self.queue, resolver, self.limits, hostname=hostname, rng=rng)
+        self.deliverer = Deliverer(self.queue, resolver, self.limits, hostname=hostname, rng=rng, policies=policies)
         self.queue.on_work(self.deliverer.wake)
         self.console = Console(
             Parts(

@@ -15,6 +15,7 @@ from postroad import __version__
 from postroad.config import Generation
 from postroad.config.schema import Config
 from postroad.console import HoldsError
+from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
 from postroad.journal import JournalError
 from postroad.net import DnsResolver, SystemClock
 from postroad.serve.control import Answer, ControlServer
@@ -53,14 +54,17 @@ async def serve(generation: Generation) -> None:
     data_dir = generation.data_dir
     _raise_file_limit(config)
     rng = SystemRandom()
+    clock = SystemClock()
     resolver = DnsResolver(config.dns, rng=rng, ipv6=config.delivery.use_ipv6)
+    sts = StsPolicies(data_dir / "mta-sts", resolver, HttpsFetch(resolver), clock)
+    policies = TlsPolicies(resolver, sts)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine = Engine(config, data_dir, clock=SystemClock(), resolver=resolver, rng=rng)
+        engine = Engine(config, data_dir, clock=clock, resolver=resolver, rng=rng, policies=policies)
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
     except HoldsError as error:
@@ -118,6 +122,7 @@ async def serve(generation: Generation) -> None:
     recovery.cancel()
     await control.close()
     await engine.stop()
+    await sts.close()
     await resolver.close()
     log.info("stopped")
 

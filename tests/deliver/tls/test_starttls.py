@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,11 +15,6 @@ from tests.deliver.supply import Shelf, message
 from tests.deliver.tls.peers import HOST, Certificates, Madness, TlsPeer, server_context
 
 D, W = Verdict.DELIVERED, Verdict.DEFERRED
-
-
-@pytest.fixture
-def issued(tmp_path: Path) -> Iterator[Certificates]:
-    yield Certificates(tmp_path)
 
 
 class Case(NamedTuple):
