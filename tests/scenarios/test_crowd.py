@@ -98,6 +98,7 @@ def test_smtp_sends_the_slow_away(tmp_path: Path) -> None:
     """Half a command is nothing, and a message has its own time. Who is quick enough stays as long as it likes."""
     port = free_port()
     with serving(tmp_path, extra=SHORT.format(port=port)) as server, ExitStack() as stack:
+        until(server.recovered, "the second listener is open too")
         busy = stack.enter_context(closing(SMTP("127.0.0.1", port, "client.test", timeout=30)))
         with Crowd(port, SMTP_HABITS, 400) as crowd:
             until(lambda: busy.noop()[0] == 250 and not crowd.staying(), "all have been sent away")
