@@ -117,8 +117,7 @@ async def test_any_flipped_byte_is_found_and_costs_one_record_at_most(path: Path
         old = bad.bytes_of(path)[offset]
         bad.damage(path, offset, bytes([old ^ 1 << rng.randrange(8)]))
         findings = check(DIRECTORY, bad).findings
-        # A lost event is missed in the next segment's balance too. Padding may differ unseen, see below.
-        assert len(findings) <= stream, (offset, findings)
+        assert len(findings) <= 1, (offset, findings)  # padding may differ unseen, see below
         journal = opened(bad)
         live = recovered(journal)
         readable = 0

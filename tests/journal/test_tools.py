@@ -223,3 +223,29 @@ def test_audit_and_check_beside_a_working_engine(tmp_path: Path) -> None:
         thread.join(30)
     report = audit(tmp_path)
     assert report.clean and report.accepted > 500
+
+
+@pytest.mark.parametrize("which", [0, 2, -1])
+async def test_a_damaged_injection_event_counts_all_the_same(which: int) -> None:
+    """The headers of later segments have counted it; in the last segment it will be made again."""
+    disk = MemoryDisk()
+    for number in (1, 11, 21):
+        journal = open_journal(disk, asyncio.get_running_loop())
+        list(journal.recover())
+        await put(journal, [number, number + 1, number + 2])
+        await journal.close()
+    events = list(dump(DIRECTORY, stream="event", disk=disk))
+    assert audit(DIRECTORY, disk) == Audit(accepted=9, queued=9, kinds={1: 9})
+    hit = events[which]
+    disk.damage(DIRECTORY / f"event-{hit.segment:08d}.seg", hit.offset + 20, b"\xee")
+    report = audit(DIRECTORY, disk)
+    assert report.clean and (report.accepted, report.queued) == (9, 9)
+    assert report.unannounced == (1 if which == -1 else 0)
+    journal = open_journal(disk, asyncio.get_running_loop())
+    places = {entry.message_id: mail.place for mail in recovered(journal) for entry in mail.live}
+    assert len(places) == 9
+    for number, place in places.items():
+        await tell(journal, ended(number, place, number % 10 - 1))
+    await journal.close()
+    assert audit(DIRECTORY, disk).clean
+    assert audit(DIRECTORY, disk).terminal == 9

@@ -22,7 +22,8 @@ _ATTEMPTS = 3
 @dataclass
 class Audit:
     """accepted, terminal: since the journal began. queued: accepted and not ended. unannounced: of those, how many wait
-    for an injection event that a crash took (the next start writes it; they count as accepted).
+    for an injection event that a crash took (the next start writes it; they count as accepted). A damaged event counts
+    all the same once a later segment's header counted it.
 
     lost: ids accepted, not ended and nowhere in the mail. twice: ids with more than one terminal event.
     reaccepted: ids with more than one injection event. kinds: events by kind, in the segments still kept.
@@ -64,12 +65,12 @@ def audit(directory: Path, disk: Disk | None = None) -> Audit:
 
 
 class _Mail:
-    """Ids in the mail segments. plain: those in original records (not moved ones), which must have been announced. end:
-    place behind the last record: what was accepted meanwhile stands there."""
+    """Ids in the mail segments. plain: those in original records (not moved ones), which must have been announced, and
+    where in the order of acceptance. end: place behind the last record: what was accepted meanwhile stands there."""
 
     def __init__(self, directory: Path, disk: Disk) -> None:
         self.ids: set[int] = set()
-        self.plain: set[int] = set()
+        self.plain: dict[int, int] = {}
         self.torn: set[int] = set()
         self.end = 0
         catalog = read_catalog(disk, directory)
@@ -85,11 +86,17 @@ class _Mail:
                     if torn:
                         continue  # a copy cut short: the original is still there
                 else:
-                    self.plain.update(ids)
+                    place = pack_place(segment.number, row.offset)
+                    self.plain.update((entry.message_id, _order(place, entry.index)) for entry in row.entries)
                     if torn:
                         self.torn.update(ids)
                 self.ids.update(ids)
             self.end = pack_place(segment.number, scanner.end)
+
+
+def _order(place: int, index: int) -> int:
+    """Rises as the ACCEPTED events are written. One integer: there may be millions."""
+    return place << 16 | index
 
 
 def _audit(directory: Path, disk: Disk) -> Audit:
@@ -99,15 +106,22 @@ def _audit(directory: Path, disk: Disk) -> Audit:
     kinds: Counter[int] = Counter()
     accepted: dict[int, int] = {}
     ended: set[int] = set()
+    latest = upto = 0  # the last ACCEPTED event, and the last before any hole: as in Survey
     catalog = read_catalog(disk, directory)
-    for position, segment in enumerate(catalog.events):
-        if position == 0 and segment.header is not None:
+    for segment in catalog.events:
+        if segment.header is not None:
+            # It counted the events before it when they were whole.
             balance = header_balance(segment.header)
             result.accepted, result.terminal = balance.accepted, balance.terminal
+            latest = _order(balance.accepted_place, balance.accepted_index)
+        upto = latest
+        hole = segment.size
+        announced: list[tuple[int, int]] = []  # offset of the event, order
         scanner = EventScanner(disk.open(directory / segment.name), segment.number, catalog.salt or 0, segment.end)
         for window in scanner.windows():
             for row in window.rows:
                 if not segment.sealed and payload(window, row) is None:
+                    hole = min(hole, row.offset)
                     continue  # half written: the next start makes it void
                 kinds[row.kind] += 1
                 if row.flags & ACCEPTED:
@@ -115,12 +129,17 @@ def _audit(directory: Path, disk: Disk) -> Audit:
                     if row.message_id in accepted:
                         result.reaccepted.append(row.message_id)
                     accepted[row.message_id] = row.place
+                    latest = _order(row.place, row.index)
+                    announced.append((row.offset, latest))
                 if row.flags & TERMINAL:
                     result.terminal += 1
                     if row.message_id in ended:
                         result.twice.append(row.message_id)
                     ended.add(row.message_id)
-    unannounced = mail.plain - accepted.keys() - mail.torn
+        hole = min([hole, *(gap.offset for gap in scanner.gaps)])
+        upto = next((order for offset, order in reversed(announced) if offset < hole), upto)
+    late = {message_id for message_id, order in mail.plain.items() if order > upto}
+    unannounced = late - accepted.keys() - mail.torn
     never = mail.torn - accepted.keys()  # its sync did not come to an end
     result.unannounced = len(unannounced)
     result.accepted += len(unannounced)

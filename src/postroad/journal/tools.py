@@ -184,14 +184,15 @@ def _check_events(
                 result.octets += row.size
         if balance is not None:
             balance, _, _ = count_events(window.rows, balance, 0, 0)
-    _check_gaps(segment, scanner, result)
-    return balance
+    # Events that a gap took are missed in the next header's counts: that is no second finding.
+    return None if _check_gaps(segment, scanner, result) else balance
 
 
-def _check_gaps(segment: Segment, scanner: MailScanner | EventScanner, result: Check) -> None:
-    for gap in scanner.gaps:
-        if gap.offset < scanner.end or (segment.sealed and not gap.zeros):
-            result.findings.append(gap_damage(segment, gap))
+def _check_gaps(segment: Segment, scanner: MailScanner | EventScanner, result: Check) -> bool:
+    """Were there any?"""
+    found = [gap for gap in scanner.gaps if gap.offset < scanner.end or (segment.sealed and not gap.zeros)]
+    result.findings += [gap_damage(segment, gap) for gap in found]
+    return bool(found)
 
 
 @dataclass(frozen=True)
