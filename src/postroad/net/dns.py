@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from random import Random
@@ -35,6 +36,8 @@ from postroad.net.names import DnsFailure, MxHost, NoSuchDomain, NullMx, Tlsa
 
 # Aliases followed in all, over all questions: RFC 1034 3.6.2 forbids chains, the world has short ones.
 _MAX_ALIASES = 8
+# Records kept of an answer. There can be thousands, and the cache holds many names; nobody tries fifty hosts.
+_MAX_RECORDS = 50
 # A negative answer kept longer than this does harm (RFC 2308 5).
 _MAX_NEGATIVE = 3 * 3600.0
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?\Z")
@@ -188,7 +191,7 @@ class DnsResolver:
             if chain.answer is not None:
                 ttl = min(shortest, float(chain.answer.ttl))
                 final = _text(chain.canonical_name) if aliases else ""
-                answer = _Answer(_Kind.FOUND, tuple(chain.answer), "", authentic, final)
+                answer = _Answer(_Kind.FOUND, _best(chain.answer), "", authentic, final)
                 return Kept(answer, max(ttl, float(options.min_ttl)))
             if reply.rcode() == dns.rcode.NXDOMAIN:
                 return Kept(_Answer(_Kind.NO_NAME, authentic=authentic), self._negative_ttl(reply, shortest))
@@ -228,6 +231,11 @@ class DnsResolver:
             if rrset.rdtype == dns.rdatatype.SOA and rrset:
                 ttl = float(min(rrset.ttl, rrset[0].minimum))
         return max(min(ttl, shortest, _MAX_NEGATIVE), float(self._options.min_ttl))
+
+
+def _best(records: Iterable[dns.rdata.Rdata]) -> tuple[dns.rdata.Rdata, ...]:
+    """The first _MAX_RECORDS; of mail hosts the most preferred."""
+    return tuple(sorted(records, key=lambda record: getattr(record, "preference", 0))[:_MAX_RECORDS])
 
 
 def _has_soa(reply: dns.message.QueryMessage) -> bool:
