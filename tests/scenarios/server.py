@@ -136,6 +136,12 @@ class Server:
             return self.status()[2] is not None
         return False
 
+    def welcoming(self) -> bool:
+        """New mail is not refused."""
+        with contextlib.suppress(ControlError):
+            return self.status()[3] is None
+        return False
+
     def quiet(self) -> bool:
         """Nothing is queued any more, and all of the last run is loaded."""
         with contextlib.suppress(ControlError):

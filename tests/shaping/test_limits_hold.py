@@ -292,3 +292,30 @@ def test_a_crowd_of_domains_shares_few_connections_fairly() -> None:
         await field.world.stop_engine()
 
     field.run(play())
+
+
+def test_a_connection_that_hangs_holds_up_no_other_message() -> None:
+    """One message waiting asks for one connection; when that one hangs with another message, it gets a second."""
+    field = Field("[delivery]\nprohibited_hosts = []")
+
+    async def play() -> None:
+        await field.open()
+        receiver = field.receivers["c.test"]
+        hanging: list[str] = []
+
+        def decide(step: Step, argument: str) -> Act | None:
+            if step == "final" and not hanging:
+                hanging.append(argument)
+                return Act("reply", "250 2.0.0 at last", 500.0)
+            return Act("reply", "", 0.001) if step == "banner" else None
+
+        receiver.decide = decide
+        field.put(1, "c.test", group="default")
+        assert await until(lambda: bool(hanging), 60, 0.5)
+        field.put(1, "c.test", group="default")
+        assert await until(lambda: len(receiver.arrivals) == 2, 15, 0.5), "it waits behind the one that hangs"
+        assert receiver.open_sessions == 2
+        await field.empty(600)
+        await field.world.stop_engine()
+
+    field.run(play())

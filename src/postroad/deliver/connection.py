@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         self.tls = ""
         self.trouble: Trouble | None = None
         self.message: Message | None = None
+        self.since = inf  # loop time at which it was given the message
         self.idle = False
         self.leaving = False
         self.established = False
@@ -228,6 +229,7 @@ class Connection(asyncio.Protocol):
                 machine.quit()
                 continue
             self.message = message
+            self.since = self._now()
             if message.body is None:
                 self._loading = True
                 self._owner.load(self, message)

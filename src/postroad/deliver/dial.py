@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from postroad.deliver.connection import Connection
 from postroad.deliver.machine import Result
 from postroad.deliver.plan import Target
 from postroad.message import Reply, Stage, Verdict
+
+# Our own want of something (descriptors, memory): no host has failed, and no attempt was made.
+OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Failed(NamedTuple):
@@ -39,6 +43,7 @@ async def dial(
     connection. admit: may a connection go there now? Those that may not are passed over. lower: this connection
     failed; would one that asks for less encryption do? Then `make` makes such a one. left: no session came of one that
     was admitted. failed: told of each target that failed, in order. A cancelled dial leaves no connection behind.
+    Raises OSError (OWN_TROUBLE) when it is us who can't open a connection now.
     """
     for target in targets:
         if not admit(target):
@@ -75,6 +80,8 @@ async def _connect(connection: Connection, port: int, timeout: float) -> Result 
     except (OSError, ValueError) as error:  # ValueError: the address is none
         connection.abort()
         number = getattr(error, "errno", None)
+        if number in OWN_TROUBLE:
+            raise
         why = os.strerror(number) if number else str(error)
         return _unreached(f"no connection to {address} port {port}{f' from {local[0]}' if local else ''}: {why}")
     return await connection.opened

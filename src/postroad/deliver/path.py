@@ -11,7 +11,7 @@ from typing import Protocol
 from postroad.config.schema import DeliveryOptions
 from postroad.deliver.carried import Carried, CarriedMessages
 from postroad.deliver.connection import Connection
-from postroad.deliver.dial import Failed, dial
+from postroad.deliver.dial import OWN_TROUBLE, Failed, dial
 from postroad.deliver.machine import Again, Result
 from postroad.deliver.means import Means
 from postroad.deliver.plan import Target
@@ -22,6 +22,8 @@ from postroad.shaping import Binding, PathOptions
 
 # Wait before trying again what should not spin.
 _PAUSE = 1.0
+# Seconds with one message after which others need not wait for this connection.
+_STALLED = 5.0
 # How a message is given back that nothing was done for.
 _UNTOUCHED = Result(Verdict.DEFERRED, Reply(421, "4.3.2 no attempt was made"), Stage.IDLE, internal=True)
 
@@ -58,6 +60,9 @@ class Path:
         # After a connection beyond those we have was refused: how many we keep to, and until when.
         self._ceiling = 0
         self._ceiling_until = -inf
+        # Connections that have been with one message for long, and when to count them again.
+        self._stalled = 0
+        self._look_at = -inf
         self._woken = False
         self._alarm: asyncio.TimerHandle | None = None
         self._resting = False  # until the alarm
@@ -186,7 +191,7 @@ class Path:
         elif self.idle:
             return  # what there is can't send: more of it could not either
         else:
-            goal = self.allowance.goal(waiting) if waiting else 0
+            goal = self._goal(waiting) if waiting else 0
             if self._loop.time() < self._ceiling_until:
                 goal = min(goal, self._ceiling)
         while len(self.connections) + len(self.dialing) < goal:
@@ -197,6 +202,17 @@ class Path:
                 return
             if not self._dial(plan):
                 return
+
+    def _goal(self, waiting: int) -> int:
+        """A connection that has been with one message for long is of no use to those that wait: it counts as none."""
+        now = self._loop.time()
+        if now >= self._look_at:  # seldom: a busy path comes by here thousands of times a second
+            self._look_at = now + _PAUSE
+            busy = [connection for connection in self.connections if connection.message is not None]
+            self._stalled = sum(1 for connection in busy if connection.since < now - _STALLED)
+            if self._stalled < len(self.connections):
+                self._wake_after(_STALLED)  # to look again
+        return min(self.allowance.goal(waiting) + self._stalled, self.allowance.most)
 
     def _in_use(self) -> list[Target]:
         return [*(connection.target for connection in self.connections), *self.dialing.values()]
@@ -281,6 +297,9 @@ class Path:
             self.wake()
             return
         error = task.exception()
+        if isinstance(error, OSError) and error.errno in OWN_TROUBLE:
+            self._wake_after(_PAUSE)
+            return
         if error is not None:
             self._loop.call_exception_handler(
                 {"message": f"connecting to {self.domain} failed", "exception": error, "task": task}
