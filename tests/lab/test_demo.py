@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from postroad.journal import audit
+from postroad.lab.demo import program
 from postroad.lab.outcomes import outcomes
 
 _HEAD = ("accepted", "delivered", "deferred", "bounced", "queued")
@@ -111,3 +116,13 @@ async def test_a_folder_that_is_not_the_labs_is_left_alone(tmp_path: Path) -> No
         assert b"is not the lab's" in out
     assert config.read_text() == "# mine\n"
     assert os.listdir(tmp_path) == ["postroad.toml"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_command_it_names_can_be_run(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether PATH knows the environment that `make run` made, or not."""
+    beside = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{beside}:/usr/bin:/bin" if known else "/usr/bin:/bin")
+    named = program()
+    assert (shutil.which(named) is not None) and (named == "postroad") == known
+    subprocess.run([named, "--help"], check=True, capture_output=True, timeout=60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -150,23 +151,28 @@ def _verdict(console: Console, world: World, load: LoadResult, found: Outcomes, 
 
 
 def _signposts(console: Console, setup: Setup, stay: bool) -> None:
-    config = _short(setup.config)
+    config, postroad = _short(setup.config), program()
     console.print("\nWhere to look next:", highlight=False)
     signs = {
-        f"postroad events tail -c {config} --type bounce --limit 5": "what happened, event by event",
-        f"postroad audit -c {config}": "the proof that nothing is lost",
+        f"{postroad} events tail -c {config} --type bounce --limit 5": "what happened, event by event",
+        f"{postroad} audit -c {config}": "the proof that nothing is lost",
         f"less {_short(setup.log)}": "what the server said",
     }
     if stay:
         signs |= {
-            f"postroad queue -c {config}": "what waits, and until when",
-            f"postroad lab load --smtp {_text(setup.smtp)} --count 10000": "more mail",
+            f"{postroad} queue -c {config}": "what waits, and until when",
+            f"{postroad} lab load --smtp {_text(setup.smtp)} --count 10000": "more mail",
             f"swaks --server {_text(setup.smtp)} --to you@bigmail.test": "one by hand",
         }
     for command, about in signs.items():
         console.print(f"  {command}   [dim]{about}[/dim]", highlight=False, soft_wrap=True)
     if stay:
         console.print(f"API key: {setup.api_key}\nEverything runs until Ctrl-C.", highlight=False)
+
+
+def program() -> str:
+    """How the command is called in a shell of this user: after `make run` it lies in .venv, which no PATH knows."""
+    return "postroad" if shutil.which("postroad") else str(_short(Path(sys.executable).with_name("postroad")))
 
 
 def _text(target: tuple[str, int]) -> str:
