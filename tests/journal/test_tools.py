@@ -249,3 +249,43 @@ async def test_a_damaged_injection_event_counts_all_the_same(which: int) -> None
     await journal.close()
     assert audit(DIRECTORY, disk).clean
     assert audit(DIRECTORY, disk).terminal == 9
+
+
+@pytest.mark.parametrize("stream", ["mail", "event"])
+async def test_what_a_kill_cut_short_is_no_damage(stream: str) -> None:
+    """A killed process leaves the front of its last write, up to some page. The next start voids it, audit passes over
+    it, and check says no more."""
+    disk = MemoryDisk()
+    journal = open_journal(disk, asyncio.get_running_loop(), opts=options(1 << 16))
+    await put(journal, [1])
+    events = disk.bytes_of(DIRECTORY / "event-00000001.seg")
+    place = await put(journal, [2], b"x" * 3000)
+    await tell(journal, delayed(1, place, 1, 5))
+    journal.abandon()
+    whole = dump(DIRECTORY, stream=stream, disk=disk)
+    *_, last = whole
+    start, size = last.offset, last.size
+    if stream == "mail":
+        disk.damage(DIRECTORY / "event-00000001.seg", 0, events)  # nothing was told of it yet
+    path = DIRECTORY / f"{stream}-00000001.seg"
+    for kept in range(0, size - 8, 8):
+        data = disk.bytes_of(path)[start : start + size]
+        disk.damage(path, start + kept, bytes(size - kept))
+        assert check(DIRECTORY, disk).findings == [], kept
+        report = audit(DIRECTORY, disk)
+        assert report.clean and report.queued == (1 if stream == "mail" else 2), kept
+        disk.damage(path, start, data)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_the_last_mail_is_judged_once_it_was_announced(announced: bool) -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk, asyncio.get_running_loop())
+    await put(journal, [1])
+    events = disk.bytes_of(DIRECTORY / "event-00000001.seg")
+    place = await put(journal, [2], b"x" * 300)
+    journal.abandon()
+    if not announced:
+        disk.damage(DIRECTORY / "event-00000001.seg", 0, events)
+    disk.damage(DIRECTORY / "mail-00000001.seg", (place & 0xFFFFFFFF) + 200, b"?")
+    assert [damage.ids for damage in check(DIRECTORY, disk).findings] == ([(2,)] if announced else [])

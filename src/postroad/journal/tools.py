@@ -23,6 +23,8 @@ from postroad.journal.survey import count_events, gap_damage, header_balance
 from postroad.journal.tail import Balance
 from postroad.net import SystemClock
 
+_ATTEMPTS = 2
+
 
 @dataclass(frozen=True)
 class StreamStat:
@@ -103,27 +105,45 @@ class Check:
 
 
 def check(directory: Path, disk: Disk | None = None) -> Check:
-    """Reads everything and compares every check there is. What stands behind the last record of each stream is not
-    judged: an engine may be writing there, or a crash has left half a record that the next start cuts."""
+    """Reads everything and compares every check there is. The unfinished end of a stream is not judged: an engine may
+    be writing there, or a crash has left half a record. That is what stands behind the last record, the last event when
+    its payload is not whole, and mail that is not whole and was never announced. The next start cuts or voids it, and
+    `audit` passes over it.
+    """
     disk = disk if disk is not None else OsDisk()
+    for _ in range(_ATTEMPTS):
+        result = _check(directory, disk)
+        if not result.findings:
+            break
+        # An engine may have written while we read. What is truly damaged is so again the next time.
+    return result
+
+
+def _check(directory: Path, disk: Disk) -> Check:
     catalog = read_catalog(disk, directory)
     result = Check()
     for stream, number, reason in catalog.problems:
         result.findings.append(Damage(STREAM_NAMES[stream], number, 0, FILE_HEADER_SIZE, reason))
+    unfinished: list[Damage] = []
     for segment in catalog.mail:
-        _check_mail(directory, disk, catalog, segment, result)
+        _check_mail(directory, disk, catalog, segment, result, unfinished)
     balance: Balance | None = None
     for segment in catalog.events:
         balance = _check_events(directory, disk, catalog, segment, balance, result)
+    result.findings += [one for one in unfinished if balance is None or one.place <= balance.accepted_place]
     result.findings.sort(key=lambda damage: (damage.stream, damage.segment, damage.offset))
     return result
 
 
-def _check_mail(directory: Path, disk: Disk, catalog: Catalog, segment: Segment, result: Check) -> None:
+def _check_mail(
+    directory: Path, disk: Disk, catalog: Catalog, segment: Segment, result: Check, unfinished: list[Damage]
+) -> None:
+    """unfinished: gets what counts as damage only if it was announced."""
     try:
         file = disk.open(directory / segment.name)
     except FileNotFoundError:
         return  # its messages ended while we looked
+    origins = {other.number for other in catalog.mail}
     scanner = MailScanner(file, segment.number, catalog.salt or 0, segment.end)
     for row in scanner.rows():
         reason = ""
@@ -134,7 +154,9 @@ def _check_mail(directory: Path, disk: Disk, catalog: Catalog, segment: Segment,
         elif not row_is_whole(file, row):
             reason = "the message's content is damaged"
         if reason:
-            result.findings.append(_mail_damage(segment, row, reason))
+            # Without its original, a copy was complete for sure.
+            sure = segment.sealed or (row.moved and row.head.origin not in origins)
+            (result.findings if sure else unfinished).append(_mail_damage(segment, row, reason))
         else:
             result.mail += 1
             result.octets += row.size
@@ -174,16 +196,25 @@ def _check_events(
             result.findings.append(Damage("event", segment.number, 0, FILE_HEADER_SIZE, reason))
         balance = said
     scanner = EventScanner(file, segment.number, catalog.salt or 0, segment.end)
+    torn: list[EventRow] = []
     for window in scanner.windows():
+        rows = []
         for row in window.rows:
-            if payload(window, row) is None:
-                reason = "the event's payload is damaged"
-                result.findings.append(Damage("event", segment.number, row.offset, row.size, reason))
-            else:
+            whole = payload(window, row) is not None
+            if whole:
                 result.events += 1
                 result.octets += row.size
+            else:
+                torn.append(row)
+            if whole or segment.sealed:
+                rows.append(row)
         if balance is not None:
-            balance, _, _ = count_events(window.rows, balance, 0, 0)
+            balance, _, _ = count_events(rows, balance, 0, 0)
+    if torn and not segment.sealed and torn[-1].offset + torn[-1].size == scanner.end:
+        torn.pop()
+    for row in torn:
+        reason = "the event's payload is damaged"
+        result.findings.append(Damage("event", segment.number, row.offset, row.size, reason))
     # Events that a gap took are missed in the next header's counts: that is no second finding.
     return None if _check_gaps(segment, scanner, result) else balance
 
