@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from postroad.config.schema import BindingOptions, Config, DeliveryOptions
 from postroad.deliver import Deliverer, TlsPolicies
+from postroad.deliver.tlsrpt import TlsCounts
 from postroad.net import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
 from postroad.shaping import Limits
 from tests.deliver.supply import Shelf
@@ -243,6 +244,7 @@ async def scene(
     stop: float = 10.0,
     resolver: Resolver | None = None,
     policies: TlsPolicies | None = None,
+    tls_counts: TlsCounts | None = None,
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """A Deliverer; at the end it is stopped, and must have nothing left in its hands."""
@@ -252,7 +254,13 @@ async def scene(
     settings = DeliveryOptions(**{**OPTIONS, "port": port, **options})
     config = Config(delivery=settings, binding=list(bindings))
     made = limits(config, asyncio.get_running_loop().time)
-    deliverer = Deliverer(shelf, resolver or names, made, hostname=HOSTNAME, rng=Random(1), policies=policies)
+    deliverer = Deliverer(
+        *(shelf, resolver or names, made),
+        hostname=HOSTNAME,
+        rng=Random(1),
+        policies=policies,
+        tls_counts=tls_counts,
+    )
     try:
         yield Scene(shelf, names, deliverer)
     finally:

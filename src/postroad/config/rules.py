@@ -16,6 +16,7 @@ Path = tuple[str | int, ...]
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
 _DOMAIN = re.compile(r"\.?(?:[A-Za-z0-9_\-]{1,63}\.)*[A-Za-z0-9_\-]{1,63}\Z")
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]{1,64}@[A-Za-z0-9.\-]{1,253}\Z")
 EVERYWHERE: tuple[Network, Network] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
 
@@ -48,6 +49,9 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _queue(config)
     yield from values(config.delivery, ("delivery",))
     yield from _dns(config)
+    contact = config.tls_reports.contact
+    if config.tls_reports.send and not _ADDRESS.match(contact):
+        yield Finding(("tls_reports", "contact"), "must be a mail address, as reports are to be sent")
 
 
 def _server(config: Config) -> Iterator[Finding]:

@@ -342,6 +342,16 @@ class DnsOptions(Section, frozen=True, kw_only=True):
     ] = False
 
 
+class TlsReportOptions(Section, frozen=True, kw_only=True):
+    """Daily reports to the domains that ask for them, on how sessions with their hosts were encrypted (RFC 8460)."""
+
+    send: Annotated[bool, Meta(description="Count sessions and send reports. They need DKIM to be taken.")] = False
+    organization: Annotated[str, Meta(description='Who reports; "": server.hostname.')] = ""
+    contact: Annotated[str, Meta(description="Mail address they come from, and of those who can answer questions.")] = (
+        ""
+    )
+
+
 class JournalOptions(Section, frozen=True, kw_only=True):
     """The append-only log of mail and events."""
 
@@ -488,4 +498,5 @@ class Config(Section, frozen=True, kw_only=True):
     domain: Annotated[list[DomainOptions], Meta(description="Options by routing domain.")] = field(default_factory=list)
     provider: Annotated[list[ProviderOptions], Meta(description="Mailbox providers.")] = field(default_factory=list)
     dns: DnsOptions = field(default_factory=DnsOptions)
+    tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
     journal: JournalOptions = field(default_factory=JournalOptions)

@@ -6,6 +6,7 @@ from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.pool import Deliverer, DeliveryStats
 from postroad.deliver.stscache import StsPolicies
 from postroad.deliver.stsfetch import HttpsFetch
+from postroad.deliver.tlsreporter import TlsReporter
 
 __all__ = [
     "TABLE",
@@ -17,6 +18,7 @@ __all__ = [
     "Step",
     "StsPolicies",
     "TlsPolicies",
+    "TlsReporter",
     "forgive",
     "look",
 ]

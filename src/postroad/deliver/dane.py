@@ -61,11 +61,11 @@ class DaneCheck:
     def __call__(self, chain: Sequence[bytes], now: datetime | None = None) -> Trouble | None:
         """chain: DER, as the host sent it, its own first. now: for tests; None: the clock's, as OpenSSL does it too."""
         if not chain:
-            return Trouble(Failure.TLSA, "the host showed no certificate")
+            return Trouble(Failure.NOT_TRUSTED, "the host showed no certificate")
         try:
             return self._check([x509.load_der_x509_certificate(der) for der in chain[:_MOST]], now)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            return Trouble(Failure.TLSA, f"the host's certificate can't be read: {str(error)[:200]}")
+            return Trouble(Failure.NOT_TRUSTED, f"the host's certificate can't be read: {str(error)[:200]}")
 
     def _check(self, chain: list[x509.Certificate], now: datetime | None) -> Trouble | None:
         # 3.1.1: what DANE-EE names is right, whatever names and dates it holds.
@@ -73,11 +73,11 @@ class DaneCheck:
             return None
         anchors = [record for record in self.records if record.usage == _TA]
         if not anchors:
-            return Trouble(Failure.TLSA, "the host's certificate is not the one of its TLSA records")
+            return Trouble(Failure.NOT_TRUSTED, "the host's certificate is not the one of its TLSA records")
         # The host must send the authority's certificate (3.1.2); one that the DNS holds whole may be absent.
         known = chain + [anchor for record in anchors if (anchor := _held(record)) is not None]
         if not self._leads_to_anchor(chain[0], known, anchors, now):
-            return Trouble(Failure.TLSA, "the host's certificate leads to no authority of its TLSA records")
+            return Trouble(Failure.NOT_TRUSTED, "the host's certificate leads to no authority of its TLSA records")
         if not any(_names(chain[0], name) for name in self.names):
             return Trouble(Failure.WRONG_HOST, f"the host's certificate is not for {self.names[0]}")
         return None

@@ -11,6 +11,7 @@ from postroad.deliver.health import Health
 from postroad.deliver.plan import Screen
 from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.tls import Footing, Terms
+from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
 from postroad.net import Resolver, Tap
 from postroad.shaping import Limits
@@ -42,7 +43,8 @@ class Made:
 @dataclass(slots=True)
 class Means:
     """health: by (source address, host address). insecure: hosts that could not be talked to safely enough, by (path,
-    host address): another domain on the same host may be content with less, and must not suffer."""
+    host address): another domain on the same host may be content with less, and must not suffer. policies: None leaves
+    DANE and MTA-STS out. tls_counts: None counts nothing."""
 
     supply: Supply
     resolver: Resolver
@@ -53,6 +55,7 @@ class Means:
     counts: Counts
     insecure: Health
     policies: TlsPolicies | None = None
+    tls_counts: TlsCounts | None = None
     footing: Footing = field(default_factory=Footing)
     tap: Tap | None = None  # who listens in on the connections
     _made: dict[int, Made] = field(default_factory=dict)

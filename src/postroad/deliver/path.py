@@ -325,7 +325,7 @@ class Path:
     def ready(self, connection: Connection) -> None:
         self.connections[connection] = None
         target = connection.target
-        self.route.works(target.address)
+        self.route.opened(connection)
         if self.route.worse(target):
             # When the better host may be tried again, this connection must not go on for ever.
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)

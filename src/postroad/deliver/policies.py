@@ -10,7 +10,7 @@ from typing import NamedTuple
 from postroad.config.schema import DeliveryOptions
 from postroad.deliver.dane import DaneCheck, usable
 from postroad.deliver.plan import nowhere
-from postroad.deliver.sts import Mode
+from postroad.deliver.sts import Mode, StsPolicy
 from postroad.deliver.stscache import StsPolicies
 from postroad.deliver.tls import Failure, Policy, PolicyKind, Proof, Rung, Trouble
 from postroad.message import Verdict
@@ -26,10 +26,11 @@ class Told(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """policies: by host; a host that is not in it must get no mail."""
+    """policies: by host; a host that is not in it must get no mail. sts: what the domain publishes."""
 
     policies: dict[str, Policy]
     told: tuple[Told, ...] = ()
+    sts: StsPolicy | None = None
 
     def reason(self) -> str:
         """Why a host is left out, for a reply."""
@@ -40,7 +41,7 @@ class TlsPolicies:
     """sts: None leaves MTA-STS out."""
 
     def __init__(self, resolver: PolicyResolver, sts: StsPolicies | None) -> None:
-        self._resolver = resolver
+        self.resolver = resolver
         self._sts = sts
 
     async def find(
@@ -53,16 +54,22 @@ class TlsPolicies:
         told: list[Told] = []
         if options.dane:
             told += await self._dane(domain, policies, port)
+        sts: StsPolicy | None = None
         if options.mta_sts and self._sts is not None:
-            told += await self._mta_sts(domain, policies, base, self._sts)
-        return Decision(policies, tuple(told))
+            found = await self._sts.find(domain)
+            sts = found.policy
+            if found.trouble is not None:
+                told.append(Told(PolicyKind.STS, "", found.trouble))
+            if sts is not None and sts.mode is not Mode.NONE:
+                told += _mta_sts(domain, policies, base, sts)
+        return Decision(policies, tuple(told), sts)
 
     # --- DANE ---------------------------------------------------------------------------------------------------------
 
     async def _dane(self, domain: str, policies: dict[str, Policy], port: int) -> list[Told]:
         """Of hosts in a signed zone that a signed MX record names, with the records they have."""
         try:
-            signed = await self._resolver.authentic_hosts(domain)
+            signed = await self.resolver.authentic_hosts(domain)
         except (DnsFailure, NoSuchDomain, NullMx) as error:
             # The same question had an answer a moment ago.
             raise nowhere(Verdict.DEFERRED, 451, f"4.4.3 the DNS gave no answer about {domain}: {error}") from None
@@ -83,8 +90,8 @@ class TlsPolicies:
         if not signed:
             return Trouble(Failure.DNSSEC, f"{host} is no longer a mail host of {domain}")
         try:
-            for name in await self._resolver.authentic_names(host):
-                records = await self._resolver.tlsa(name, port)
+            for name in await self.resolver.authentic_names(host):
+                records = await self.resolver.tlsa(name, port)
                 if not records:
                     continue
                 good = usable(records)
@@ -98,30 +105,24 @@ class TlsPolicies:
             return Trouble(Failure.DNSSEC, f"the DNS gave no answer about the TLSA records of {host}: {error}")
         return None
 
-    # --- MTA-STS ------------------------------------------------------------------------------------------------------
 
-    async def _mta_sts(self, domain: str, policies: dict[str, Policy], base: Policy, sts: StsPolicies) -> list[Told]:
-        found = await sts.find(domain)
-        told = [] if found.trouble is None else [Told(PolicyKind.STS, "", found.trouble)]
-        rules = found.policy
-        if rules is None or rules.mode is Mode.NONE:
-            return told
-        for host, policy in list(policies.items()):
-            if policy.proof is Proof.DANE:
-                continue
-            if not rules.allows(host):
-                text = f"the MTA-STS policy of {domain} does not allow {host}"
-                told.append(Told(PolicyKind.STS, host, Trouble(Failure.OTHER, text)))
-                # A host whose TLSA records are all unusable keeps to what they ask for.
-                if rules.mode is Mode.ENFORCE:
-                    del policies[host]
-            elif rules.mode is Mode.ENFORCE:
-                policies[host] = Policy((Rung.VERIFIED,), Proof.HOST, PolicyKind.STS)
-            elif policy.kind is PolicyKind.DANE:
-                continue
-            elif base.ladder[0] is Rung.VERIFIED:
-                policies[host] = base._replace(kind=PolicyKind.STS)
-            else:
-                # Try what it would come to, and then send as ever.
-                policies[host] = Policy((Rung.VERIFIED, *base.ladder), Proof.HOST, PolicyKind.STS)
-        return told
+def _mta_sts(domain: str, policies: dict[str, Policy], base: Policy, rules: StsPolicy) -> list[Told]:
+    told: list[Told] = []
+    for host, policy in list(policies.items()):
+        if policy.proof is Proof.DANE:
+            continue
+        if not rules.allows(host):
+            text = f"the MTA-STS policy of {domain} does not allow {host}"
+            told.append(Told(PolicyKind.STS, host, Trouble(Failure.OTHER, text)))
+            if rules.mode is Mode.ENFORCE:
+                del policies[host]
+        elif rules.mode is Mode.ENFORCE:
+            policies[host] = Policy((Rung.VERIFIED,), Proof.HOST, PolicyKind.STS)
+        elif policy.kind is PolicyKind.DANE:
+            continue  # what TLSA records ask for holds, though they tell of nobody to trust
+        elif base.ladder[0] is Rung.VERIFIED:
+            policies[host] = base._replace(kind=PolicyKind.STS)
+        else:
+            # Try what it would come to, and then send as ever.
+            policies[host] = Policy((Rung.VERIFIED, *base.ladder), Proof.HOST, PolicyKind.STS)
+    return told

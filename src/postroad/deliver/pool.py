@@ -12,6 +12,7 @@ from postroad.deliver.health import Health
 from postroad.deliver.means import Counts, Means
 from postroad.deliver.path import Path
 from postroad.deliver.policies import TlsPolicies
+from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
 from postroad.net import Resolver, Tap
 from postroad.shaping import Limits
@@ -42,7 +43,7 @@ class Deliverer:
 
     hostname: our name in EHLO unless the binding has one, and the name by which we know ourselves in an MX list.
     rng: spreads connections over equal hosts. limits: the options of each path, and how fast it may go. policies: what
-    domains ask for by DANE and MTA-STS; None: they are not asked.
+    domains ask for by DANE and MTA-STS; None: they are not asked. tls_counts: where sessions are counted, if anywhere.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Deliverer:
         hostname: str,
         rng: Random,
         policies: TlsPolicies | None = None,
+        tls_counts: TlsCounts | None = None,
     ) -> None:
         retry = float(limits.scopes.config.delivery.host_failure_retry)
         self._means = Means(
             *(supply, resolver, limits, Health(retry), rng, hostname, Counts()),
             insecure=Health(retry),
             policies=policies,
+            tls_counts=tls_counts,
         )
         self._paths: dict[tuple[str, str], Path] = {}
         limits.told = self._on_told

@@ -13,12 +13,16 @@ from postroad.deliver.means import Means
 from postroad.deliver.plan import Target, Unroutable, nowhere, order
 from postroad.deliver.policies import Decision
 from postroad.deliver.resolve import Found, find_gateway, find_hosts
-from postroad.deliver.tls import Policy, Request, Terms
+from postroad.deliver.sts import StsPolicy
+from postroad.deliver.tls import Failure as TlsFailure
+from postroad.deliver.tls import Policy, Request, Terms, Trouble
+from postroad.deliver.tlsrpt import Place
 from postroad.message import Reply, Stage, Verdict
 from postroad.shaping import Allowance
 
 # How long a path uses the addresses it looked up; asking again costs nothing while the resolver's cache has them.
 _LIFE = 60.0
+_REFUSED = Trouble(TlsFailure.NO_STARTTLS, "the host does not take STARTTLS")
 _TLS = (Stage.STARTTLS, Stage.TLS_HANDSHAKE)
 # How long nothing is asked again after a failure that connections which are still open outlive.
 _PAUSE = 1.0
@@ -39,6 +43,7 @@ class Route:
         self._targets: list[Target] = []
         self._tls = Terms(allowance.delivery)
         self._policies: dict[str, Policy] = {}  # by host
+        self._sts: StsPolicy | None = None  # for the reports
         # Where failures to be safe enough are remembered: for this path alone.
         self._insecure_as = "/".join((allowance.binding.name, domain))
         self._until = -inf
@@ -93,7 +98,10 @@ class Route:
         if source is not None and not options.gateway and not self._domain.startswith("["):
             decision = await source.find(self._domain, hosts, terms.policy, options, self.port)
         policies = decision.policies
-        self._tls, self._policies = terms, policies
+        self._tls, self._policies, self._sts = terms, policies, decision.sts
+        if (counts := self._means.tls_counts) is not None:
+            for told in decision.told:
+                counts.told(self._domain, told.kind, decision.sts, told.host, told.trouble)
         if not policies:
             text = f"4.7.5 no mail host of {self._domain} may be sent to: {decision.reason()}"
             raise nowhere(Verdict.DEFERRED, 451, text)
@@ -149,6 +157,13 @@ class Route:
             tried=tried,
         )
 
+    def _count(self, connection: Connection, trouble: Trouble) -> None:
+        counts = self._means.tls_counts
+        if counts is not None:
+            target = connection.target
+            place = Place(connection.source, target.host, target.address)
+            counts.bad(self._domain, connection.request.policy, self._sts, place, trouble)
+
     def worse(self, target: Target) -> bool:
         """Is there a host that the domain prefers to this one?"""
         return any(other.preference < target.preference for other in self._targets)
@@ -169,8 +184,17 @@ class Route:
             source = self._allowance.binding.source(address)
             self._means.health.failed(source, address, result.reply, now, retry)
 
-    def works(self, address: str) -> None:
+    def opened(self, connection: Connection) -> None:
         """A session was established."""
+        self.works(connection.target.address)
+        if connection.tls and connection.request.rung is connection.request.policy.ladder[0]:
+            if (counts := self._means.tls_counts) is not None:
+                counts.good(self._domain, connection.request.policy, connection.target.host, self._sts)
+        elif connection.machine.refused_tls:
+            self._count(connection, _REFUSED)
+
+    def works(self, address: str) -> None:
+        """The host answers."""
         self._means.health.works(self._allowance.binding.source(address), address)
         self._means.insecure.works(self._insecure_as, address)
 
@@ -188,7 +212,9 @@ class Route:
 
     def lower(self, connection: Connection) -> bool:
         """No session came of this connection. Is it worth while to ask the same address for less?"""
-        trouble = connection.trouble
+        trouble = connection.trouble or (_REFUSED if connection.machine.refused_tls else None)
+        if trouble is not None:
+            self._count(connection, trouble)
         if trouble is None or connection.target.host not in self._policies:
             return False
         until = self._loop.time() + float(self._allowance.delivery.host_failure_retry)

@@ -42,7 +42,6 @@ class Failure(Enum):
     POLICY_FETCH = "sts-policy-fetch-error"
     POLICY_INVALID = "sts-policy-invalid"
     STS_WEBPKI = "sts-webpki-invalid"
-    TLSA = "tlsa-invalid"
     DNSSEC = "dnssec-invalid"
 
 

@@ -12,7 +12,7 @@ from postroad.api import HttpServer
 from postroad.auth import ApiKeys
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
-from postroad.deliver import Deliverer, DeliveryStats, TlsPolicies
+from postroad.deliver import Deliverer, DeliveryStats, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
@@ -95,7 +95,26 @@ class Engine:
             binding=self.bindings.choose,
             path_options=self.limits.queue_options,
         )
-        self.deliverer = Deliverer(self.queue, resolver, self.limits, hostname=hostname, rng=rng, policies=policies)
+        self.tls_reporter: TlsReporter | None = None
+        if policies is not None and config.tls_reports.send:
+            self.tls_reporter = TlsReporter(
+                config.tls_reports,
+                hostname=hostname,
+                path=data_dir / "tls-reports.json",
+                resolver=policies.resolver,
+                acceptor=self.queue,
+                clock=clock,
+                rng=rng,
+            )
+        self.deliverer = Deliverer(
+            self.queue,
+            resolver,
+            self.limits,
+            hostname=hostname,
+            rng=rng,
+            policies=policies,
+            tls_counts=self.tls_reporter.counts if self.tls_reporter is not None else None,
+        )
         self.queue.on_work(self.deliverer.wake)
         self.console = Console(
             Parts(
@@ -145,6 +164,8 @@ class Engine:
                 await listener.start()
             if self.http is not None:
                 await self.http.start(reuse_port=self._reuse_port)
+            if self.tls_reporter is not None:
+                await self.tls_reporter.start()
         except BaseException:
             await self.stop()
             raise
@@ -188,6 +209,8 @@ class Engine:
         if self.http is not None:
             await self.http.drain(drain)
         self.console.close()
+        if self.tls_reporter is not None:
+            await self.tls_reporter.stop()
         self.queue.stop()
         await self.deliverer.stop(drain)
         if self._recovery is not None:
