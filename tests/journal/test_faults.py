@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from postroad.journal import Event, Journal, JournalError, JournalFull, audit, check
+from postroad.journal import Event, EventReader, Journal, JournalError, JournalFull, audit, check
 from postroad.lab.disks import WRITING, FaultyDisk
 from postroad.lab.sim import SimLoop
 from tests.journal.kit import (
@@ -412,5 +412,43 @@ def test_closing_gives_events_a_last_try() -> None:
         await telling
         report = audit(DIRECTORY, disk)
         assert report.clean and report.queued == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("again", [1, 3])
+def test_events_behind_the_end_of_an_abandoned_segment_are_not_read(again: int) -> None:
+    """The sync fails, and nothing can be cut: whole events stand there, and once more in the next segment."""
+
+    async def scenario() -> None:
+        disk = FaultyDisk(Random(2))
+        journal = opened(disk)
+        outside = EventReader(DIRECTORY, disk)
+        place = await put(journal, [1, 2])
+        await tell(journal, delayed(1, place, 1, 5))
+        seen, cursor = journal.read_events(0)
+        seen_outside, cursor_outside = outside.read(0)
+        assert len(seen) == len(seen_outside) == 3
+        failing = [again]
+
+        def fault(operation: str, path: Path) -> int:
+            if operation == "sync" and path.name.startswith("event"):
+                failing[0] -= 1
+                return errno.EIO if failing[0] >= 0 else 0
+            return errno.EIO if operation in ("truncate", "unlink") else 0
+
+        disk.fault = fault
+        await asyncio.gather(tell(journal, delayed(1, place, 2, 6)), tell(journal, ended(2, place, 1)))
+        assert journal.end_cursor() >> 32 > cursor >> 32
+        for some in (journal.read_events(cursor)[0], outside.read(cursor_outside)[0]):
+            assert [event.kind for event in some] == [3, 2]
+        assert len(all_events(journal)) == 5
+        await journal.close()
+        disk.fault = no_fault
+        journal = opened(disk)
+        assert [mail.live for mail in recovered(journal)] == [[(1, 0, 2, 6)]]
+        assert len(all_events(journal)) == 5
+        await journal.close()
+        assert audit(DIRECTORY, disk).clean and check(DIRECTORY, disk).findings == []
 
     run(scenario)

@@ -173,6 +173,11 @@ class EventReader:
             if view.numbers[at] != number:
                 cursor = pack_place(view.numbers[at], FILE_HEADER_SIZE)
                 continue
+            if not view.segments[number].sealed and not fresh and (stop is None or stop >> 32 > number):
+                # Sealed since we looked? What a failed write left behind its end was written again in the next one.
+                view = self._refresh()
+                if number not in view.segments:
+                    continue
             try:
                 after, full = self._read_segment(view, number, offset, stop, limit, max_bytes, events)
             except FileNotFoundError:
@@ -205,7 +210,6 @@ class EventReader:
         segment = view.segments[number]
         end = segment.end
         if not segment.sealed and stop is not None:
-            # A segment that was sealed since we looked is read to its end, whatever the commits are at now.
             end = split_place(stop)[1] if stop >> 32 == number else end
         room = max_bytes - sum(len(event.payload) for event in events)
         scanner = self._scanner(view, number, offset, end)
