@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from aiosmtpd.smtp import SMTP
 
 from postroad.config.schema import BindingOptions
 from postroad.message import Stage, Verdict
@@ -268,3 +270,32 @@ async def test_the_session_ends_at_a_421(step: str, issued: Certificates) -> Non
         await at.run(1)
         assert (at.shelf.outcome().verdict, at.shelf.outcome().reply.code) == (W, 421)
     assert not peer.received
+
+
+async def test_another_implementation_at_the_far_end(issued: Certificates) -> None:
+    """aiosmtpd, which takes no mail in the clear."""
+    kept: list[bytes] = []
+
+    class Keep:
+        async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+            kept.append(envelope.content)
+            return "250 2.0.0 kept"
+
+    loop = asyncio.get_running_loop()
+    context = server_context(issued.right())
+
+    def make() -> asyncio.BaseProtocol:
+        made: asyncio.BaseProtocol = SMTP(Keep(), tls_context=context, require_starttls=True, loop=loop)
+        return made
+
+    server = await loop.create_server(make, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with scene(port, shelf=Shelf([message(1), message(2)]), tls_ca=issued.file, **MUST_HOST) as at:
+            await at.run(2)
+            assert [at.shelf.outcome(number).verdict for number in (1, 2)] == [D, D]
+            assert "verified=host" in at.shelf.outcome(1).tls
+        async with scene(port, shelf=Shelf([message(3)]), tls="no") as at:
+            await at.run(1)
+            assert (at.shelf.outcome(3).verdict, at.shelf.outcome(3).reply.code) == (Verdict.FAILED, 530)
+    assert len(kept) == 2
