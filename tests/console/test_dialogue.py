@@ -81,6 +81,15 @@ def test_secrets_of_a_challenge_are_masked() -> None:
     ]
 
 
+@pytest.mark.parametrize("first", ["AUTH LOGIN\r\nYW5u\r\n", "AUTH LOGIN YW5u\r\n", "EHLO x\r\nAUTH LOGIN YW5u\r\n"])
+def test_secrets_that_come_before_they_are_asked_for_are_masked(first: str) -> None:
+    steps = [("S", "220 x\r\n"), ("C", f"{first}{SECRET}\r\n"), ("S", "250 AUTH LOGIN\r\n334 UGFzc3dvcmQ6\r\n")]
+    steps += [("C", f"{SECRET}\r\n"), ("S", "235 ok\r\n"), ("C", "QUIT\r\n")]
+    shown = play(steps)
+    assert "YW5u" not in str(shown) and SECRET not in str(shown)
+    assert shown[-1] == "C: QUIT"
+
+
 @pytest.mark.parametrize("cuts", [1, 4, 1000])
 def test_chunks_are_passed_over(cuts: int) -> None:
     steps = [

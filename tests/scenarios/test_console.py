@@ -335,3 +335,33 @@ def test_on_a_terminal_commands_ask_and_top_ends_with_q(scene: Scene) -> None:
             asking.type(answer)
             assert asking.process.wait(60) == left
         until(lambda left=left: scene.server.status()[0] == left, "the answer is followed")  # type: ignore[misc]
+
+
+def test_a_domain_may_be_named_as_people_write_it(scene: Scene) -> None:
+    """A stop that is taken and stops nothing is worse than one that is refused."""
+    scene.command("path", "suspend", "--domain", "BÜCHER.test")
+    assert [rule["domain"] for rule in scene.ask("suspensions")["suspensions"]] == ["xn--bcher-kva.test"]
+    scene.send("u1@xn--bcher-kva.test")
+    until(lambda: scene.states("bücher.test") == (1, 0, 0), "it is held")
+    done = scene.server.command("path", "suspend", "--domain", "no domain")
+    assert done.returncode == 1 and "domain" in done.stderr
+    scene.command("path", "resume", "--domain", "bücher.test")
+    until(lambda: len(scene.far.copies()) == 1, "it goes out")
+
+
+def test_what_strangers_wrote_does_not_command_the_terminal(scene: Scene) -> None:
+    sender = "a\u202eb@home.test"
+    with smtplib.SMTP("127.0.0.1", scene.server.smtp_port, "client.test") as client:
+        client.command_encoding = "utf-8"
+        client.ehlo()
+        client.sendmail(sender, ["u1@later.test"], b"Subject: \x1b[2J\r\n\r\ntext\r\n", ["SMTPUTF8"])
+    scene.delayed(1)
+    (found,) = scene.ask("queue-list")["messages"]
+    for words in (
+        ("message", "show", found["id"]),
+        ("message", "retry", "--dry-run", "--all"),
+        ("message", "explain", found["id"]),
+    ):
+        shown = scene.server.command(*words).stdout
+        assert "home.test" in shown or words[1] == "explain"
+        assert "".join(shown.split("\n")).replace("\t", "").isprintable(), words

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from postroad.cli.common import fail, load_config
+from postroad.cli.common import fail, harmless, load_config, say
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -30,11 +30,6 @@ def show(value: object) -> None:
     import json
 
     typer.echo(json.dumps(value))
-
-
-def harmless(text: str) -> str:
-    """Text of strangers, without what a terminal would obey."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -124,13 +119,13 @@ def confirmed(config: Path, verb: str, arguments: dict[str, Any], yes: bool, que
 
 
 def sample(shown: dict[str, Any], *, err: bool = False) -> None:
-    typer.echo(f"{shown['count']} messages are meant, {shown['in_flight']} of them in flight", err=err)
+    say(f"{shown['count']} messages are meant, {shown['in_flight']} of them in flight", err=err)
     for one in shown["sample"]:
         who = f"<{one['sender']}> -> <{one['recipient']}>"
         line = f"  {one['id']} {one['state']:9} {who} ({one['binding']}/{one['domain']})"
-        typer.echo(line, err=err)
+        say(line, err=err)
     if shown["count"] > len(shown["sample"]) > 0:
-        typer.echo("  ...", err=err)
+        say("  ...", err=err)
 
 
 def became(done: dict[str, Any]) -> None:
@@ -140,4 +135,4 @@ def became(done: dict[str, Any]) -> None:
         return
     words = {name: number for name, number in done.items() if name not in ("verb", "count")}
     told = ", ".join(f"{name.replace('_', ' ')}: {number}" for name, number in words.items())
-    typer.echo(f"{done['verb']}: {done['count']} messages" + (f" ({told})" if told else ""))
+    say(f"{done['verb']}: {done['count']} messages" + (f" ({told})" if told else ""))

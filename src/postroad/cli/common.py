@@ -19,9 +19,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 DEFAULT_CONFIG = Path("postroad.toml")
 
 
+def harmless(text: str) -> str:
+    """Text of strangers, without what a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """A line for people."""
+    typer.echo(harmless(str(text)), err=err)
+
+
 def fail(message: object, code: int = 1) -> NoReturn:
     """Say what is wrong on stderr and end with a non-zero exit code."""
-    typer.echo(f"postroad: {message}", err=True)
+    say(f"postroad: {message}", err=True)
     raise typer.Exit(code)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from postroad.cli.asking import ask_console, at, show
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, say
 
 app = typer.Typer(no_args_is_help=True, help="See how a running server is, and who did what.")
 
@@ -25,9 +25,9 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
                 continue
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {_shown(number)}" for key, number in value.items())
-            typer.echo(f"{name.replace('_', ' '):16} {_shown(value)}")
+            say(f"{name.replace('_', ' '):16} {_shown(value)}")
         for alarm in told["alarms"]:
-            typer.echo(f"ALARM {alarm['name']}: {alarm['text']}")
+            say(f"ALARM {alarm['name']}: {alarm['text']}")
     if told["alarms"]:
         raise typer.Exit(1)
 
@@ -52,6 +52,6 @@ def log(
     for entry in entries:
         rest = {name: value for name, value in entry.items() if name not in ("time", "who", "verb", "phase")}
         about = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in rest.items())
-        typer.echo(f"{at(entry['time'])}  {entry['who']}: {entry['verb']} {entry['phase']} {about}")
+        say(f"{at(entry['time'])}  {entry['who']}: {entry['verb']} {entry['phase']} {about}")
     if not entries:
-        typer.echo("nobody did anything yet")
+        say("nobody did anything yet")

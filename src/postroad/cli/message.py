@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from postroad.cli.asking import ask_console, at, became, confirmed, harmless, selecting, show, span, until
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption
+from postroad.cli.asking import ask_console, at, became, confirmed, selecting, show, span, until
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, say
 
 app = typer.Typer(no_args_is_help=True, help="Look at queued messages; try them now, later, elsewhere, or never.")
 
@@ -30,9 +30,9 @@ def show_(
     text = told.pop("content", None) or told.pop("header", "")
     for name, value in told.items():
         if value not in ("", None, {}, []):
-            typer.echo(f"{name:13} {at(value) if name in ('received', 'expires', 'next_attempt') else value}")
-    typer.echo()
-    typer.echo(harmless(text.replace("\r\n", "\n")))
+            say(f"{name:13} {at(value) if name in ('received', 'expires', 'next_attempt') else value}")
+    say()
+    say(text.replace("\r\n", "\n"))
 
 
 @app.command()
@@ -42,30 +42,28 @@ def explain(message: MessageId, config: ConfigOption = DEFAULT_CONFIG, as_json: 
     if as_json:
         show(told)
         return
-    typer.echo(f"message {told['id']} is {told['state']}")
+    say(f"message {told['id']} is {told['state']}")
     if "text" in told:
-        typer.echo(told["text"])
+        say(told["text"])
     else:
         _explain_queued(told)
-    typer.echo("")
+    say("")
     for event in told["attempts"]:
         where = f" at {event['host']} [{event['ip_address']}]" if event.get("ip_address") else ""
-        typer.echo(f"{at(event['time'])}  {event['type']}{where}: {event.get('reply', '')}".rstrip(": "))
+        say(f"{at(event['time'])}  {event['type']}{where}: {event.get('reply', '')}".rstrip(": "))
     if not told["history_complete"]:
-        typer.echo("Older events are not kept any more (journal.event_retention).")
+        say("Older events are not kept any more (journal.event_retention).")
 
 
 def _explain_queued(told: dict[str, Any]) -> None:
-    typer.echo(
-        f"queue      {told['binding']}/{told['domain']}, {span(told['age'])} old, tried {told['attempts_made']} times"
-    )
-    typer.echo(f"because    {told['reason']}")
-    typer.echo(f"waits for  {told['waits_for']}")
+    say(f"queue      {told['binding']}/{told['domain']}, {span(told['age'])} old, tried {told['attempts_made']} times")
+    say(f"because    {told['reason']}")
+    say(f"waits for  {told['waits_for']}")
     if told["position"] is not None:
-        typer.echo(f"position   about {told['position']} are ahead of it")
-    typer.echo(f"next try   {until(told['next_attempt']) if told['next_attempt'] else 'when its turn comes'}")
-    typer.echo(f"expected   {until(told['eta']) if told['eta'] else 'can not be said'}")
-    typer.echo(f"expires    {at(told['expires'])}")
+        say(f"position   about {told['position']} are ahead of it")
+    say(f"next try   {until(told['next_attempt']) if told['next_attempt'] else 'when its turn comes'}")
+    say(f"expected   {until(told['eta']) if told['eta'] else 'can not be said'}")
+    say(f"expires    {at(told['expires'])}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from postroad.cli.asking import ask_console, at, became, show, span, table, until
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, say
 
 app = typer.Typer(no_args_is_help=True, help="Look at the way to a domain; hold it, let it go, try it now.")
 
@@ -29,9 +29,9 @@ def explain(
         return
     rate = "" if told["rate"] is None else f"; {told['rate']:.1f} attempts a second"
     counts = f"{told['active']} active, {told['delayed']} delayed, {told['in_flight']} in flight"
-    typer.echo(f"{binding}/{told['domain']}: {counts}{rate}")
-    typer.echo(f"next due   {until(told['next_due'])}")
-    typer.echo(f"waits for  {told['waits_for']}\n")
+    say(f"{binding}/{told['domain']}: {counts}{rate}")
+    say(f"next due   {until(told['next_due'])}")
+    say(f"waits for  {told['waits_for']}\n")
     _limits(told["limits"])
     if told["hosts"]:
         rows = [
@@ -46,7 +46,7 @@ def explain(
         ]
         table(("host", "address", "preference", "connections", "health"), rows)
     if told["connections"]:
-        typer.echo("")
+        say("")
         lines = [
             (c["host"], c["address"], c["source"], "idle" if c["idle"] else c["step"], c["message"], c["served"])
             for c in told["connections"]
@@ -68,7 +68,7 @@ def _limits(limits: list[dict[str, Any]]) -> None:
         for limit in limits
     ]
     table(("", "limit", "used", "ceiling", ""), rows)
-    typer.echo("")
+    say("")
 
 
 @app.command()
@@ -88,7 +88,7 @@ def suspend(
     if until_:
         arguments["seconds"] = _seconds(until_)
     told = ask_console(config, "suspend", **arguments)
-    show(told) if as_json else typer.echo(
+    show(told) if as_json else say(
         f"suspended: {_name(told)}" + (f" until {at(told['until'])}" if told["until"] else "")
     )
 
@@ -103,7 +103,7 @@ def resume(
 ) -> None:
     """Let go of what was suspended, named as it was then."""
     told = ask_console(config, "resume", domain=domain, binding=binding, all=everything)
-    show(told) if as_json else typer.echo(f"resumed: {_name(told)}")
+    show(told) if as_json else say(f"resumed: {_name(told)}")
 
 
 @app.command()
@@ -118,7 +118,7 @@ def suspended(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
             [(r["binding"] or "all", r["domain"] or "all", at(r["until"]), r["note"]) for r in told],
         )
     else:
-        typer.echo("nothing is suspended")
+        say("nothing is suspended")
 
 
 @app.command()

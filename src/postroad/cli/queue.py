@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from postroad.cli.asking import ask_console, at, show, table, until
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config, say
 
 app = typer.Typer(invoke_without_command=True, help="Show how many messages wait, by binding and domain.")
 
@@ -52,13 +52,13 @@ def _print(rows: list[dict[str, Any]], limit: int, status: list[object]) -> None
             [(*(row[name] for name in _COLUMNS[:5]), until(row["next_due"])) for row in rows[:limit]],
         )
     if len(rows) > limit:
-        typer.echo(f"... and {len(rows) - limit} more paths (--limit)")
+        say(f"... and {len(rows) - limit} more paths (--limit)")
     live, in_flight, recovered, refusal, sessions = status[:5]
-    typer.echo(f"{live} messages queued, {in_flight} in flight, {sessions} SMTP sessions in")
+    say(f"{live} messages queued, {in_flight} in flight, {sessions} SMTP sessions in")
     if recovered is None:
-        typer.echo("The journal of the last run is still being loaded.")
+        say("The journal of the last run is still being loaded.")
     if refusal:
-        typer.echo(f"New mail is refused: {refusal}")
+        say(f"New mail is refused: {refusal}")
 
 
 @app.command("list")

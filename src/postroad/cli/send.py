@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config, say
 
 
 def send(
@@ -43,8 +43,8 @@ def send(
         typer.echo(json.dumps({"accepted": accepted, "code": code, "reply": reply, "refused": refused}))
     else:
         for address, why in refused.items():
-            typer.echo(f"{address}: {why}", err=True)
-        typer.echo(f"{code} {reply}", err=not accepted)
+            say(f"{address}: {why}", err=True)
+        say(f"{code} {reply}", err=not accepted)
     if not accepted or refused:
         raise typer.Exit(1)
 

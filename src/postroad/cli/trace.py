@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config, say
 
 
 def trace(
@@ -33,6 +33,6 @@ def trace(
                     with_whom = (
                         f"{item.get('direction', ''):3} {item.get('peer', '')} {item.get('domain', '')}".rstrip()
                     )
-                    typer.echo(f"{clock} {with_whom}  {item['line']}")
+                    say(f"{clock} {with_whom}  {item['line']}")
         except ControlError as error:
             fail(error)

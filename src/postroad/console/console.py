@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from array import array
 from collections import Counter
@@ -95,7 +96,7 @@ class Console:
             raise ConsoleError(f"there is no verb {verb[:40]!r}; known: {', '.join(VERBS)}")
         try:
             decoded = msgspec.convert(arguments, found.arguments, strict=False)
-            return await found.call(self, decoded, who)
+            return await found.call(self, _routed(decoded), who)
         except (msgspec.ValidationError, SelectorError, PendingError, ValueError) as error:
             raise ConsoleError(str(error)) from error
 
@@ -117,7 +118,7 @@ class Console:
         found = [
             count
             for count in self.parts.queue.summary()
-            if wanted.domain.lower() in ("", count.domain) and wanted.binding in ("", count.binding)
+            if wanted.domain in ("", count.domain) and wanted.binding in ("", count.binding)
         ]
         return {"total": len(found), "paths": [self._count(count) for count in found[: wanted.limit]]}
 
@@ -129,7 +130,7 @@ class Console:
         return count._asdict() | {"rate": rate, "suspended": held}
 
     async def listing(self, wanted: given.Listing, who: str) -> object:
-        where = Where(wanted.domain.lower(), wanted.binding, state_named(wanted.state))
+        where = Where(wanted.domain, wanted.binding, state_named(wanted.state))
         return {"messages": [row(found) for found in self.parts.queue.listing(where, wanted.limit)]}
 
     async def show(self, wanted: given.Show, who: str) -> object:
@@ -160,7 +161,7 @@ class Console:
         return await explain_message(self.parts, self.watch, parse_message_id(wanted.id))
 
     async def explain_path(self, wanted: given.OnePath, who: str) -> object:
-        return explain_path(self.parts, self.watch, wanted.binding, wanted.domain.lower())
+        return explain_path(self.parts, self.watch, wanted.binding, wanted.domain)
 
     async def suspensions(self, _: given.Arguments, who: str) -> object:
         return {"suspensions": [_rule(rule) for rule in self.parts.queue.suspensions.rules.values()]}
@@ -169,7 +170,7 @@ class Console:
         """An async iterator of lines."""
         if not wanted.domain and not wanted.peer:
             raise ConsoleError("name a domain or a peer")
-        lines = await self._tracer.trace(wanted.domain.lower(), wanted.peer, wanted.seconds)
+        lines = await self._tracer.trace(wanted.domain, wanted.peer, wanted.seconds)
         await self._tell(who, "trace", "begin", arguments=msgspec.to_builtins(wanted))
         return lines
 
@@ -229,7 +230,7 @@ class Console:
 
     async def flush(self, wanted: given.Flush, who: str) -> object:
         """What failed a moment ago is forgotten as well: a flush that runs into its own memory would do nothing."""
-        domain = wanted.domain.lower()
+        domain = wanted.domain
         selected = await self._select(Selector(domain=domain, binding=wanted.binding))
         bindings = {path.binding for path in self.parts.queue.paths() if path.domain == domain}
         if wanted.binding:
@@ -305,7 +306,7 @@ class Console:
     async def suspend(self, wanted: given.Suspend, who: str) -> object:
         _one_of_all(wanted)
         until = inf if wanted.seconds is None else self.parts.clock.wall() + wanted.seconds
-        rule = Suspension(wanted.binding, wanted.domain.lower(), until, wanted.note)
+        rule = Suspension(wanted.binding, wanted.domain, until, wanted.note)
         suspensions = self.parts.queue.suspensions
         await self._tell(who, "suspend", "begin", arguments=_rule(rule))
         before = suspensions.rules.get((rule.binding, rule.domain))
@@ -324,7 +325,10 @@ class Console:
         _one_of_all(wanted)
         await self._tell(who, "resume", "begin", arguments={"binding": wanted.binding, "domain": wanted.domain})
         suspensions = self.parts.queue.suspensions
-        rule = suspensions.remove(wanted.binding, wanted.domain.lower())
+        rule = suspensions.remove(wanted.binding, wanted.domain)
+        if rule is None and wanted.domain:
+            with contextlib.suppress(AddressError):
+                rule = suspensions.remove(wanted.binding, routing_domain(wanted.domain))
         if rule is None:
             held = ", ".join(f"{r.binding or '*'}/{r.domain or '*'}" for r in suspensions.rules.values()) or "nothing"
             raise ConsoleError(f"this is not suspended; what is (binding/domain): {held}")
@@ -337,6 +341,15 @@ class Console:
             await self.parts.off_loop(self._holds.write, list(self.parts.queue.suspensions.rules.values()))
         except OSError as error:
             raise ConsoleError(f"the suspensions can't be written, so a restart would forget it: {error}") from error
+
+
+def _routed(wanted: Any) -> Any:
+    """With its domain as paths are named, A-labels in lower case: a stop that names one otherwise would stop nothing.
+    Raises AddressError. What is suspended already can be named as it stands."""
+    domain = getattr(wanted, "domain", "")
+    if not domain or isinstance(wanted, given.Resume):
+        return wanted
+    return msgspec.structs.replace(wanted, domain=routing_domain(domain))
 
 
 async def _each(work: Callable[[int], Done], numbers: list[int]) -> dict[int, Done]:

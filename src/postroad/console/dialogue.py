@@ -32,7 +32,7 @@ class Dialogue:
         self._client = _Side()
         self._server = _Side()
         self._whole = self._sure = whole
-        self._secret = False  # the client answers an AUTH challenge
+        self._secret = False  # from AUTH to its last reply: all the client says may be a secret, asked for or not
         self._chunk = 0  # octets of a BDAT chunk that are still to come
         self._content: int | None = None  # octets of content so far, while it comes
         self._first = b""
@@ -62,18 +62,19 @@ class Dialogue:
             code = line[:3]
             if line[3:4] == b"-":
                 continue
-            self._secret = code == b"334"
+            # Replies to commands before AUTH may still come: only 235 and refusals are its end.
+            self._secret = code == b"334" or (self._secret and code[:1] == b"2" and code != b"235")
             if code == b"354":
                 self._content, self._first, self._end = 0, b"", b"\r\n"
         return ["S: " + _text(line) for line in lines]
 
     def _masked(self, line: bytes) -> str:
         if self._secret:
-            self._secret = False
             return "(secret)"
         words = line.split()
         verb = words[0].upper() if words else b""
         if verb == b"AUTH":
+            self._secret = True
             return f"{_text(b' '.join(words[:2]))} (secret)" if len(words) > 2 else _text(line)
         if verb == b"BDAT" and len(words) > 1 and words[1].isdigit() and len(words[1]) < 12:
             self._chunk = int(words[1])
