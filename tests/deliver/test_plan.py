@@ -103,6 +103,10 @@ PUBLIC6 = "2a00:1450::1"
         "fd00::1",
         "::ffff:10.0.0.1",  # the same hosts behind other writings
         "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "::ffff:0:10.0.0.1",
+        "2001:0:102:304::f5ff:fffe",  # Teredo: the client 10.0.0.1, each bit turned
+        "fec0::1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::1",
         "not an address",
@@ -119,7 +123,9 @@ def test_by_default_no_mail_goes_to_networks_that_are_not_public(address: str) -
     assert found == [Target(10, "a", PUBLIC4), Target(20, "b", PUBLIC6)]
 
 
-@pytest.mark.parametrize("address", [PUBLIC4, PUBLIC6, "::ffff:8.8.4.4", "64:ff9b::808:404"])
+@pytest.mark.parametrize(
+    "address", [PUBLIC4, PUBLIC6, "::ffff:8.8.4.4", "64:ff9b::808:404", "2001:0:102:304::f7f7:fbfb"]
+)
 def test_public_addresses_pass(address: str) -> None:
     assert Screen(NOT_PUBLIC, use_ipv6=True).targets("x", [(MxHost(1, "a"), [address])]) == [Target(1, "a", address)]
 

@@ -97,7 +97,8 @@ class Screen:
         raise nowhere(Verdict.DEFERRED, 451, f"4.4.4 {domain} has no mail host of an address family that we send from")
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Forms that end in the IPv4 address they stand for: NAT64 (RFC 6052), and translated addresses (RFC 2765 2.1).
+_ENDING_IN_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0:0/96"))
 
 
 def _in_networks(address: str, networks: tuple[Network, ...]) -> bool:
@@ -108,8 +109,8 @@ def _in_networks(address: str, networks: tuple[Network, ...]) -> bool:
     forms = [ip]
     if isinstance(ip, ipaddress.IPv6Address):
         # An IPv4 address can hide in an IPv6 one; the host it leads to is the same.
-        hidden = ip.ipv4_mapped or ip.sixtofour
-        if hidden is None and ip in _NAT64:
+        hidden = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if hidden is None and any(ip in form for form in _ENDING_IN_IPV4):
             hidden = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if hidden is not None:
             forms.append(hidden)
