@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from postroad.config.rules import findings
-from postroad.config.schema import Config, DeliveryOptions, DomainOptions, Section
+from postroad.config.schema import Config, DeliveryOptions, DnsOptions, DomainOptions, Section, TlsReportOptions
 from postroad.config.scoperules import scope_findings
 from postroad.config.tlsrules import tls_problems
 
@@ -82,3 +82,31 @@ def test_they_count_wherever_they_stand() -> None:
     )
     fatal = [finding.path for finding in (*findings(config), *scope_findings(config)) if finding.fatal]
     assert fatal == [("delivery", "tls_ca"), ("domain", 0, "tls_key")]
+
+
+def fatal(config: Config) -> list[tuple[str | int, ...]]:
+    return [finding.path for finding in findings(config) if finding.fatal]
+
+
+@pytest.mark.parametrize(
+    ("server", "wrong"),
+    [
+        ("127.0.0.1", False),
+        ("127.0.0.53:5353", False),
+        ("::1", False),
+        ("[::1]:53", False),
+        ("192.0.2.1", True),
+        ("[2001:db8::1]:53", True),
+    ],
+)
+def test_a_validating_resolver_is_on_this_machine(server: str, wrong: bool) -> None:
+    assert (("dns", "servers", 0) in fatal(Config(dns=DnsOptions(servers=[server], validating=True)))) is wrong
+    assert not fatal(Config(dns=DnsOptions(servers=[server])))
+
+
+@pytest.mark.parametrize(
+    ("contact", "wrong"), [("", True), ("nobody", True), ("a b@c.example", True), ("a@b.example", False)]
+)
+def test_reports_come_from_somebody(contact: str, wrong: bool) -> None:
+    assert bool(fatal(Config(tls_reports=TlsReportOptions(send=True, contact=contact)))) is wrong
+    assert not fatal(Config(tls_reports=TlsReportOptions(contact=contact)))

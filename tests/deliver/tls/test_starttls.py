@@ -299,3 +299,12 @@ async def test_another_implementation_at_the_far_end(issued: Certificates) -> No
             await at.run(1)
             assert (at.shelf.outcome(3).verdict, at.shelf.outcome(3).reply.code) == (Verdict.FAILED, 530)
     assert len(kept) == 2
+
+
+async def test_a_host_that_knows_only_helo_inside_has_none_of_what_it_offered_before(issued: Certificates) -> None:
+    peer = TlsPeer(server_context(issued.right()), ehlo=b"250-peer\r\n250-SIZE 1\r\n250-PIPELINING\r\n250 STARTTLS\r\n")
+    peer.judge = lambda step, line, number: b"502 no\r\n" if step == "ehlo" and number in peer.encrypted else None
+    async with peers(peer) as port, scene(port, shelf=Shelf([message()]), tls="required") as at:
+        await at.run(1)
+        assert at.shelf.outcome().verdict is D
+    assert b"SIZE" not in peer.received[0].mail
