@@ -29,8 +29,6 @@ def taken(path: str, domains: RelayDomains = _DOMAINS) -> bool:
         "a%elsewhere.example@example.com",
         '"a@elsewhere.example"@example.com',
         "@elsewhere.example:a@example.com",
-        "Postmaster",
-        "postmaster@mx.example",
     ],
 )
 def test_ours(path: str) -> None:
@@ -48,6 +46,8 @@ def test_ours(path: str) -> None:
         "a@a.xn--bcher-kva.example",
         "a@[192.0.2.2]",
         "a@mx.example",
+        "Postmaster",
+        "postmaster@mx.example",
         "postmaster@elsewhere.example",
         "@example.com:a@elsewhere.example",
         '"a@example.com"@elsewhere.example',
@@ -59,10 +59,14 @@ def test_not_ours(path: str) -> None:
     assert not taken(path)
 
 
-def test_without_domains_only_our_postmaster() -> None:
-    nothing = RelayDomains([], "mx.example")
-    assert taken("postmaster", nothing) and not taken("a@example.com", nothing)
-    assert not taken("postmaster", RelayDomains([], "not a name"))
+@pytest.mark.parametrize("path", ["postmaster", "Postmaster@MX.example"])
+def test_our_postmaster_is_the_mailbox_that_stands_for_it(path: str) -> None:
+    domains = RelayDomains([], "mx.example", "Ops@Elsewhere.example")
+    recipient = parse_rcpt(f"TO:<{path}>", extended=True, smtputf8=True, hostname="mx.example")
+    assert domains.take(recipient)
+    assert (recipient.address, recipient.domain) == ("Ops@Elsewhere.example", "elsewhere.example")
+    assert not taken("a@mx.example", domains) and not taken("ops@elsewhere.example", domains)
+    assert not taken("postmaster", RelayDomains([], "not a name", "ops@elsewhere.example"))
 
 
 def test_a_domain_that_is_none_is_refused() -> None:

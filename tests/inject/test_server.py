@@ -119,9 +119,22 @@ async def test_nobody_relays_by_default(acceptor: MemoryAcceptor) -> None:
         await client.say(b"MAIL FROM:<s@client.example>\r\n")
         assert (await client.say(b"RCPT TO:<a@b.example>\r\n")).code == 550
         assert (await client.say(f"RCPT TO:<a@{HOSTNAME}>\r\n".encode())).code == 550
-        # RFC 5321 4.5.1: our own postmaster hears everybody.
-        assert (await client.say(b"RCPT TO:<Postmaster>\r\n")).code == 250
+        assert (await client.say(b"RCPT TO:<Postmaster>\r\n")).code == 550
         await client.close()
+
+
+async def test_our_postmaster_hears_everybody_where_there_is_one(acceptor: MemoryAcceptor) -> None:
+    """RFC 5321 4.5.1."""
+    async with serving(acceptor, relay=False, postmaster="ops@b.example") as listener:
+        client = await Client.connect(listener)
+        await client.hello()
+        await client.say(b"MAIL FROM:<s@client.example>\r\n")
+        assert (await client.say(b"RCPT TO:<Postmaster>\r\n")).code == 250
+        await client.say(b"DATA\r\n")
+        assert (await client.say(b"x\r\n.\r\n")).code == 250
+        await client.close()
+    (transaction,) = acceptor.transactions
+    assert [r.address for r in transaction.recipients] == ["ops@b.example"]
 
 
 async def test_refused_content_is_told_for_each_recipient(acceptor: MemoryAcceptor) -> None:

@@ -157,7 +157,7 @@ def audit(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as
 
     with _explained():
         result = run(_folder(directory, config))
-    names = {kind.value: kind.type_name for kind in Kind}
+    names = {0: "bookkeeping"} | {kind.value: kind.type_name for kind in Kind}
     kinds = {names.get(kind, str(kind)): count for kind, count in result.kinds.items()}
     if as_json:
         whole = msgspec.to_builtins(result) | {"kinds": kinds, "difference": result.difference, "clean": result.clean}

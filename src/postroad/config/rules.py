@@ -100,6 +100,8 @@ def _listener(listener: ListenerOptions, path: Path) -> Iterator[Finding]:
     for index, domain in enumerate(listener.relay_domains):
         if not domain.isascii() or not _DOMAIN.match(domain):
             yield Finding((*path, "relay_domains", index), "must be a domain (in A-labels), or one after a dot")
+    if listener.postmaster and not _ADDRESS.match(listener.postmaster):
+        yield Finding((*path, "postmaster"), "must be a mailbox, as in postmaster@example.com")
     seen: dict[Network, int] = {}
     for index, peer in enumerate(listener.peers):
         place = (*path, "peers", index, "network")

@@ -96,6 +96,12 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     relay_domains: Annotated[
         list[str], Meta(description='Domains anybody may send to ("example.com", ".example.com" with its subdomains).')
     ] = field(default_factory=list)
+    postmaster: Annotated[
+        str,
+        Meta(
+            description='Mailbox that gets what is sent to postmaster at our host name (RFC 5321 4.5.1); "": refused.'
+        ),
+    ] = ""
     peers: Annotated[list[PeerOptions], Meta(description="Options by client network.")] = field(default_factory=list)
     banner: Annotated[str, Meta(description="Text after the 220 and our host name.")] = "ESMTP Postroad"
     backlog: Annotated[int, Meta(ge=1, description="Connections the system holds until we take them.")] = 500

@@ -38,7 +38,7 @@ class SmtpListener:
         self.clock = clock
         self.ids = ids
         self.peers = Peers(options)
-        self.relay_domains = RelayDomains(options.relay_domains, hostname)
+        self.relay_domains = RelayDomains(options.relay_domains, hostname, options.postmaster)
         self.draining = False
         self.tap: Tap | None = None  # who listens in on the sessions
         self.held = 0  # octets of unfinished content in all sessions

@@ -279,7 +279,7 @@ class Session(asyncio.Protocol):
             self._machine.answer(self._listener.acceptor.refusal())
 
     def _on_rcpt(self, event: Rcpt) -> None:
-        if self._peer.options.relay or self._listener.relay_domains.take(event.recipient):
+        if self._listener.relay_domains.take(event.recipient) or self._peer.options.relay:
             self._machine.answer()
             return
         self._machine.answer(replies.NO_RELAY)
