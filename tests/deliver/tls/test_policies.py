@@ -151,13 +151,13 @@ def tlsa_fault(fault: Any) -> Callable[[Domain], None]:
 
 
 def unanswered(domain: Domain) -> None:
-    domain.dns_time = SHORT
+    domain.dns_time = 1.0
     tlsa_fault(silent)(domain)
 
 
 def malformed(domain: Domain) -> None:
     """Shorter than its digest can be. dnspython takes no part of such an answer, which is on the safe side."""
-    domain.dns_time = SHORT
+    domain.dns_time = 1.0
     domain.add(f"{TLSA}3 0 1 {'00' * 31}\n")
 
 
