@@ -103,6 +103,37 @@ async def test_events_lost_in_the_middle_of_the_last_commit_are_made_again() -> 
     assert audit(DIRECTORY, disk).clean and check(DIRECTORY, disk).findings == []
 
 
+@pytest.mark.parametrize("kept", [0, 1, 2])
+async def test_a_crash_while_lost_events_are_made_again(kept: int) -> None:
+    """They come behind those of later mail, which are not to be made twice."""
+    disk, places = await filled()
+    size = (len(disk.bytes_of(EVENT_FILE)) - FILE_HEADER_SIZE) // len(places)
+    disk.damage(EVENT_FILE, FILE_HEADER_SIZE + 2 * size, bytes(2 * size))
+    opened(disk).abandon()
+    cut(disk, DIRECTORY / "event-00000002.seg", FILE_HEADER_SIZE + kept * size)
+    report = audit(DIRECTORY, disk)
+    assert report.clean and (report.accepted, report.queued, report.unannounced) == (6, 6, 2 - kept)
+    for _ in range(3):
+        journal = opened(disk)
+        assert len(recovered(journal)) == len(places)
+        assert sorted(one.payload for one in all_events(journal)) == [injection_payload(n) for n in range(1, 7)]
+        journal.abandon()
+    for number in (7, 8):
+        journal = opened(disk)
+        list(journal.recover())
+        await put(journal, [number])
+        await tell(journal, Event(1000, 5, b"{}"))  # a commit behind that of the injection event
+        journal.abandon()
+        report = audit(DIRECTORY, disk)
+        assert report.clean and (report.accepted, report.unannounced) == (number, 0)
+    journal = opened(disk)
+    assert len(recovered(journal)) == 8
+    seen = [one.payload for one in all_events(journal) if one.kind == 1]
+    assert sorted(seen) == [injection_payload(n) for n in range(1, 9)]
+    await journal.close()
+    assert audit(DIRECTORY, disk).clean and check(DIRECTORY, disk).findings == []
+
+
 @pytest.mark.parametrize("path, stream", [(MAIL_FILE, MAIL), (EVENT_FILE, EVENT)])
 async def test_any_flipped_byte_is_found_and_costs_one_record_at_most(path: Path, stream: int) -> None:
     disk, places = await filled()

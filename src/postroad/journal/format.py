@@ -59,7 +59,7 @@ class FileHeader(NamedTuple):
     previous, previous_end: the segment before it and the offset behind that one's last kept record: bytes from there on
     were never acknowledged. low, high: lowest and highest mail segment that events of the previous segment refer to
     (0, 0: none). accepted, terminal: ACCEPTED and TERMINAL events ever written. accepted_place, accepted_index: of the
-    last ACCEPTED one. last_id: highest message id. From accepted on they are 0 in mail segments.
+    one with the highest place. last_id: highest message id. From accepted on they are 0 in mail segments.
     """
 
     stream: int

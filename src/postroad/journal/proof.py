@@ -12,6 +12,7 @@ from pathlib import Path
 
 from postroad.journal.catalog import read_catalog
 from postroad.journal.disk import Disk, OsDisk
+from postroad.journal.format import FILE_HEADER_SIZE
 from postroad.journal.records import ACCEPTED, TERMINAL, pack_place
 from postroad.journal.scan import EventScanner, MailScanner, payload, row_is_whole
 from postroad.journal.survey import header_balance
@@ -114,7 +115,7 @@ def _audit(directory: Path, disk: Disk) -> Audit:
             balance = header_balance(segment.header)
             result.accepted, result.terminal = balance.accepted, balance.terminal
             latest = _order(balance.accepted_place, balance.accepted_index)
-        upto = latest
+        before, upto = upto, latest
         hole = segment.size
         announced: list[tuple[int, int]] = []  # offset of the event, order
         scanner = EventScanner(disk.open(directory / segment.name), segment.number, catalog.salt or 0, segment.end)
@@ -136,8 +137,10 @@ def _audit(directory: Path, disk: Disk) -> Audit:
                     if row.message_id in ended:
                         result.twice.append(row.message_id)
                     ended.add(row.message_id)
-        hole = min([hole, *(gap.offset for gap in scanner.gaps)])
+        hole = min([hole, *scanner.voids, *(gap.offset for gap in scanner.gaps if not segment.sealed)])
         upto = next((order for offset, order in reversed(announced) if offset < hole), upto)
+        if scanner.end == FILE_HEADER_SIZE:
+            upto = before  # events that a crash took are made here first of all
     late = {message_id for message_id, order in mail.plain.items() if order > upto}
     unannounced = late - accepted.keys() - mail.torn
     never = mail.torn - accepted.keys()  # its sync did not come to an end

@@ -88,7 +88,7 @@ class Window(NamedTuple, Generic[Row]):
 
 class Scanner(Generic[Row]):
     """gaps: found so far, in order; the last one is the tail behind all records, if it has any length.
-    end: behind the last record found so far."""
+    voids: offsets of the void records found so far. end: behind the last record found so far."""
 
     stream: int
 
@@ -98,6 +98,7 @@ class Scanner(Generic[Row]):
         self.segment = segment
         self.end = start
         self.gaps: list[Gap] = []
+        self.voids: list[int] = []
         self._key = salt ^ pack_place(segment, 0)  # ^ offset gives salt ^ place: the offset is the place's low half
         self._start = start
         self._limit = end
@@ -134,6 +135,7 @@ class Scanner(Generic[Row]):
                     if gap >= 0:
                         self._close_gap(gap, at + pos)
                         gap = -1
+                    self.voids.append(at + pos)
                     pos += void
                     self.end = at + pos
                 elif stop:

@@ -59,6 +59,7 @@ class Survey:
         self._upto = (0, 0)
         self._later: set[int] = set()
         self._later_places: set[int] = set()
+        self._injections: list[EventRow] = []
         self._survey_events(catalog.events)
         self._survey_mail(catalog.mail)
 
@@ -70,6 +71,34 @@ class Survey:
                 self.balance = header_balance(segment.header)
             self._upto = self.balance.accepted_place, self.balance.accepted_index
             self._survey_event_segment(segment)
+        if segments:
+            self._look_back(segments, begin)
+
+    def _look_back(self, segments: list[Segment], last: int) -> None:
+        """The start before this one may have made injection events again, for mail before other mail that was announced
+        already, and may have been cut short, too. Then the order is that of the segment which lost them: it has a void
+        there. Its events and all that follow are looked at one by one."""
+        at, injections, upto = last, self._injections, self._upto
+        later: list[EventRow] = []
+        while at > 0 and _begins_before(segments[at], injections, self.event_end):
+            at -= 1
+            header = segments[at].header
+            if header is None:
+                return  # nothing tells the order
+            later += injections
+            file = self._disk.open(self._directory / segments[at].name)
+            scanner = EventScanner(file, segments[at].number, self._salt, segments[at].end)
+            injections = [row for row in scanner.rows() if row.flags & ACCEPTED]
+            hole = min(scanner.voids, default=scanner.end)
+            upto = header.accepted_place, header.accepted_index
+            for row in injections:
+                if row.offset < hole:
+                    upto = row.place, row.index
+                else:
+                    later.append(row)
+        self._upto = upto
+        self._later.update(row.message_id for row in later)
+        self._later_places.update(row.place for row in later)
 
     def _survey_event_segment(self, segment: Segment) -> None:
         file = self._disk.open(self._directory / segment.name, write=not segment.sealed)
@@ -96,6 +125,7 @@ class Survey:
             else:
                 self._later.add(row.message_id)
                 self._later_places.add(row.place)
+        self._injections += injections
         if not segment.sealed:
             self._void(file, segment, [*holes, *(Gap(row.offset, row.size, False) for row in torn)])
             self._settle(file, scanner.end)
@@ -169,6 +199,17 @@ class Survey:
                     file.write([pack_void(gap.length, place, self._salt)], gap.offset, sync=True)
 
 
+def _begins_before(segment: Segment, injections: list[EventRow], end: int) -> bool:
+    """Do the segment's injection events begin with such as were made again, or may they be still to come? end: of the
+    stream's records."""
+    if segment.header is None:
+        return False
+    if not injections:
+        return not segment.sealed and end == FILE_HEADER_SIZE
+    first = injections[0].place, injections[0].index
+    return first <= (segment.header.accepted_place, segment.header.accepted_index)
+
+
 def header_balance(header: FileHeader) -> Balance:
     return Balance(header.accepted, header.terminal, header.accepted_place, header.accepted_index, header.last_id)
 
@@ -181,7 +222,7 @@ def count_events(rows: Iterable[EventRow], balance: Balance, low: int, high: int
             terminal += 1
         if row.flags & ACCEPTED:
             accepted += 1
-            accepted_place, accepted_index = row.place, row.index
+            accepted_place, accepted_index = max((accepted_place, accepted_index), (row.place, row.index))
         last_id = max(last_id, row.message_id)
         segment = row.place >> 32
         high = max(high, segment)

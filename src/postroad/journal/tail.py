@@ -322,7 +322,8 @@ class EventTail(Tail[Event]):
                 terminal += 1
             if flags & ACCEPTED:
                 accepted += 1
-                accepted_place, accepted_index = event.place, event.index
+                # It may be made again, after a crash, behind those that followed it.
+                accepted_place, accepted_index = max((accepted_place, accepted_index), (event.place, event.index))
             if event.message_id > last_id:
                 last_id = event.message_id
             segment = event.place >> 32
