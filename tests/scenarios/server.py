@@ -109,7 +109,12 @@ class Server:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.smtp_port), 1) as sock:
+        # HTTP opens after the SMTP listeners, so it is asked first: then all doors are open.
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.http_port), 1),
+            socket.create_connection(("127.0.0.1", self.smtp_port), 1) as sock,
+        ):
             sock.settimeout(5)
             return sock.recv(4) == b"220 "
         return False
