@@ -56,6 +56,12 @@ def test_nothing_is_lost_in_any_world(part: int) -> None:
     assert sums["crashes"] > 0
 
 
+@pytest.mark.parametrize("seed", [200876])
+def test_seeds_that_found_something(seed: int) -> None:
+    """200876: a disk that fails under compaction is an alarm, not a traceback."""
+    Scenario(seed).run()
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(PARTS))
 def test_nothing_is_lost_in_thousands_of_worlds(part: int) -> None:

@@ -333,7 +333,12 @@ class Journal:
 
     def _compacted(self, task: asyncio.Task[int]) -> None:
         self._compaction = None
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, (OSError, JournalError)):
+            # The segment stays as it is, and its turn comes again.
+            self.on_alarm("compaction_failed", f"a mail segment could not be rewritten: {error}")
+        else:
             self._loop.call_exception_handler({"message": "compaction failed", "exception": error})
 
     def open_mail(self, number: int) -> File:
