@@ -78,13 +78,12 @@ async def test_octets_arrive_as_they_are_at_aiosmtpd(connections: int) -> None:
 
 
 SINK = shutil.which("smtp-sink", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-needs_sink = pytest.mark.skipif(SINK is None, reason="smtp-sink is not installed (Debian package postfix)")
 
 
 @asynccontextmanager
 async def sink(folder: Path, *arguments: str) -> AsyncIterator[int]:
     """smtp-sink on a port, which is given."""
-    assert SINK is not None
+    assert SINK is not None, "smtp-sink is missing: make tools"
     port = free_port()
     user = ["-u", getpass.getuser()]  # it wants to be told whom to run as when it is root
     process = await asyncio.create_subprocess_exec(SINK, *user, *arguments, f"127.0.0.1:{port}", "100", cwd=folder)
@@ -106,7 +105,6 @@ async def sink(folder: Path, *arguments: str) -> AsyncIterator[int]:
         await process.wait()
 
 
-@needs_sink
 @pytest.mark.parametrize(
     ("arguments", "verdict", "code"),
     [
@@ -133,7 +131,6 @@ async def test_smtp_sink(tmp_path: Path, arguments: list[str], verdict: Verdict,
     assert outcomes[0].reply.code == code
 
 
-@needs_sink
 async def test_octets_arrive_as_they_are_at_smtp_sink(tmp_path: Path) -> None:
     """It dumps each message into a file with Unix line ends, between header fields of its own and an empty line."""
     shelf = Shelf(message(number, content=content) for number, content in enumerate(CONTENTS.values()))

@@ -54,7 +54,6 @@ class Provider:
         lines = [f"mx.{name}", f"SIZE {max_size}", *extensions]
         self.ehlo = "".join(f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines).encode()
         self.rules = RuleBook(rules, rng)
-        self.refused_sessions = 0
         self._rng = rng
         self._idle_time = idle_time
         self._suffixes = tuple(domain for domain in self.domains if domain.startswith("."))
@@ -107,7 +106,6 @@ class Provider:
     def opened(self, session: Receiver) -> bool:
         """A session began. False: there are too many."""
         if len(self._sessions) >= _MAX_SESSIONS:
-            self.refused_sessions += 1
             return False
         self._sessions.add(session)
         self._idle.clear()

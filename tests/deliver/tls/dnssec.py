@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,12 +15,6 @@ import dns.zone
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 SOA = "@ 300 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 300 IN NS ns\nns 300 IN A 127.0.0.1\n"
-
-
-def tools() -> list[str]:
-    """What is missing on this machine."""
-    path = "/usr/sbin:/usr/local/sbin:/usr/bin"
-    return [name for name in ("knotd", "unbound") if shutil.which(name, path=path) is None]
 
 
 def signed(origin: str, text: str, spoiled: str = "") -> tuple[str, str]:

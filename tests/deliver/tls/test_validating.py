@@ -12,12 +12,11 @@ from postroad.message import Verdict
 from postroad.net import DnsFailure, DnsResolver
 from tests.deliver.peers import peers, scene
 from tests.deliver.supply import Shelf, message
-from tests.deliver.tls.dnssec import resolving, signed, tools
+from tests.deliver.tls.dnssec import resolving, signed
 from tests.deliver.tls.peers import Certificates, TlsPeer, server_context
 from tests.deliver.tls.policyhost import tlsa
 
 D, W = Verdict.DELIVERED, Verdict.DEFERRED
-pytestmark = pytest.mark.skipif(bool(tools()), reason=f"missing: {' '.join(tools())}; run: make tools")
 
 # domain -> (how it ends, what is shown)
 ENDS = {
