@@ -37,20 +37,16 @@ class Consumer:
 
 
 class Account:
-    """findings: what is wrong in the journal itself. ends: recipient address to end (see judge).
+    """findings: what is wrong in the journal itself. ends: recipient address to end (see judge)."""
 
-    repeats: a disk has failed, so the consumer may have heard an event twice: what a failed write left of it, and the
-    event written again. It has the same id, and consumers go by that.
-    """
-
-    def __init__(self, directory: Path, disk: Disk, consumer: Consumer, *, repeats: bool) -> None:
+    def __init__(self, directory: Path, disk: Disk, consumer: Consumer) -> None:
         self.findings: list[str] = []
         self._ends: dict[str, tuple[str, End]] = {}
         payloads = [event.payload for event in _read_all(directory, disk) if event.payload]
         for payload in payloads:
             self._enter(json.loads(payload))
         self._find_doubles([json.loads(payload) for payload in payloads])
-        heard = list(dict.fromkeys(consumer.heard)) if repeats else consumer.heard
+        heard = consumer.heard
         if heard != payloads[: len(heard)]:
             untold = [payload for payload in heard if payload not in set(payloads)]
             self.findings.append(

@@ -78,7 +78,7 @@ class Scenario:
         """Raises Broken."""
         with self.world as world:
             quiet = world.run(self._play())
-        account = Account(DATA / "journal", self.disk, self._consumer, repeats=self.disk.troubled)
+        account = Account(DATA / "journal", self.disk, self._consumer)
         self.verdict = judge(
             [submission for sender in world.senders for submission in sender.submissions],
             [arrival for receiver in world.receivers for arrival in receiver.arrivals],
