@@ -62,6 +62,9 @@ class ServerOptions(Section, frozen=True, kw_only=True):
     memory_goal: Annotated[
         Size, Meta(description="Bytes of message bodies kept in memory; the rest is read back from the journal.")
     ] = Size(256 << 20)
+    engines: Annotated[
+        int, Meta(ge=1, le=32, description="Engine processes that share the work; about one for each processor core.")
+    ] = 1
     drain_time: Annotated[Duration, Meta(description="How long a stopping server lets open sessions finish.")] = (
         Duration(30)
     )
