@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from socket import socket
 from typing import Any
 
 import uvicorn
@@ -47,7 +48,7 @@ class HttpServer:
         self.keys = ApiKeys(options.keys)
         self._options = options
         self._accepting = True
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         setting = Setting(
             *(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients),
             is_pool,
@@ -82,8 +83,9 @@ class HttpServer:
             max_discard=max(4 * options.max_body, _MIN_DISCARD),
         )
 
-    async def start(self, *, reuse_port: bool = False) -> None:
-        """Listen. Raises OSError when the address can't be had, ValueError when it is none."""
+    async def start(self, *, reuse_port: bool = False, sockets: Sequence[socket] = ()) -> None:
+        """Listen; on these sockets, where others have bound them for us. Raises OSError when the address can't be had,
+        ValueError when it is none."""
         host, port = _split(self._options.address)
         loop = asyncio.get_running_loop()
         self._config.load()
@@ -91,17 +93,23 @@ class HttpServer:
         def connect() -> Connection:
             return Connection(self._config, self._shared, loop)
 
+        for sock in sockets:
+            self._servers.append(await loop.create_server(connect, sock=sock, backlog=_BACKLOG))
+        if sockets:
+            return
         if reuse_port:
-            self._server = await loop.create_server(connect, host, port, backlog=_BACKLOG, reuse_port=True)
+            server = await loop.create_server(connect, host, port, backlog=_BACKLOG, reuse_port=True)
         else:
-            self._server = await loop.create_server(connect, host, port, backlog=_BACKLOG)
+            server = await loop.create_server(connect, host, port, backlog=_BACKLOG)
+        self._servers.append(server)
 
     @property
     def address(self) -> str:
         """HOST:PORT that we listen on."""
-        if self._server is None or not self._server.sockets:
+        bound = [sock for server in self._servers for sock in server.sockets]
+        if not bound:
             raise RuntimeError("the server does not listen")
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = bound[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
@@ -112,8 +120,8 @@ class HttpServer:
     def stop_accepting(self) -> None:
         """Close the listening socket. Open connections are served on."""
         self._accepting = False
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     async def drain(self, timeout: float) -> bool:
         """Close idle connections and let the others finish their request. False: some were left after `timeout` s."""

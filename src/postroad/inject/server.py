@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from socket import socket
 
 from postroad.config import split_address
 from postroad.config.schema import ListenerOptions
@@ -44,30 +46,35 @@ class SmtpListener:
         self.held = 0  # octets of unfinished content in all sessions
         self._host, self._port = split_address(options.address)
         self._reuse_port = reuse_port
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._sessions: dict[Session, None] = {}  # in the order they came, which a set would not keep
         self._by_address: dict[str, int] = {}
         self._by_network: dict[str, int] = {}
         self._empty: asyncio.Future[None] | None = None
 
-    async def start(self) -> None:
-        """Bind and accept. Raises OSError when the address can't be bound."""
+    async def start(self, sockets: Sequence[socket] = ()) -> None:
+        """Bind and accept; on these sockets, where others have bound them for us. Raises OSError when the address can't
+        be bound."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
+        backlog = self.options.backlog
+        for sock in sockets:
+            self._servers.append(await loop.create_server(lambda: Session(self, loop), sock=sock, backlog=backlog))
+        if sockets:
+            return
+        server = await loop.create_server(
             lambda: Session(self, loop),
             self._host,
             self._port,
-            backlog=self.options.backlog,
+            backlog=backlog,
             # Not False: some loops take the mere mention of it amiss where the system lacks it.
             reuse_port=self._reuse_port or None,
         )
+        self._servers.append(server)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of every socket that listens."""
-        if self._server is None:
-            return []
-        return [socket.getsockname()[:2] for socket in self._server.sockets]
+        return [sock.getsockname()[:2] for server in self._servers for sock in server.sockets]
 
     @property
     def sessions(self) -> int:
@@ -76,9 +83,9 @@ class SmtpListener:
 
     def stop_accepting(self) -> None:
         """Close the listening sockets. Sessions stay open."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     async def drain(self, timeout: float) -> int:
         """Accept nothing new, send sessions away (421 4.3.2) as they come to rest, and after `timeout` seconds the
