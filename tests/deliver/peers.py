@@ -13,7 +13,7 @@ from enum import Enum, auto
 from random import Random
 from typing import Any, NamedTuple
 
-from postroad.config.schema import BindingOptions, Config, DeliveryOptions
+from postroad.config.schema import BindingOptions, Config, DeliveryOptions, ReplyOptions
 from postroad.deliver import Deliverer, TlsPolicies
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.net import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
@@ -245,6 +245,7 @@ async def scene(
     resolver: Resolver | None = None,
     policies: TlsPolicies | None = None,
     tls_counts: TlsCounts | None = None,
+    replies: Iterable[ReplyOptions] = (),
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """A Deliverer; at the end it is stopped, and must have nothing left in its hands."""
@@ -252,7 +253,7 @@ async def scene(
         names = Names()
         names.point(DOMAIN, "127.0.0.1")
     settings = DeliveryOptions(**{**OPTIONS, "port": port, **options})
-    config = Config(delivery=settings, binding=list(bindings))
+    config = Config(delivery=settings, binding=list(bindings), reply=list(replies))
     made = limits(config, asyncio.get_running_loop().time)
     deliverer = Deliverer(
         *(shelf, resolver or names, made),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from postroad.events import EventEncoder, Kind, check, event_id
 from postroad.events.pieces import iso_time
-from postroad.message import Body, Outcome, Recipient, Rejection, Reply, Stage, Transaction, Verdict
+from postroad.message import Body, Outcome, Recipient, Rejection, Reply, Ruled, Stage, Transaction, Verdict
 
 WALL = 1_493_050_627.25
 ID = 0x04A1B2C3D4000001
@@ -267,3 +267,25 @@ def test_iso_time(milliseconds: int) -> None:
     # A float holds these milliseconds to within a few tenths of a microsecond, so half of one makes the cut safe.
     text = iso_time((milliseconds + 0.5) / 1000)
     assert text == expected.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_a_rule_shows_with_what_it_made_of_the_reply_and_the_reply_as_it_came() -> None:
+    raw = Reply(550, "5.1.1 [192.0.2.4] no such user")
+    ruled = Ruled("soft", raw, 60.0, 22)
+    outcome = REFUSED._replace(
+        verdict=Verdict.DEFERRED, reply=Reply(450, "4.1.1 [192.0.2.4] no such user"), ruled=ruled
+    )
+    event = read(encoder.delay(common(), ID, WALL, outcome, 1, 0, next_attempt=WALL + 60))
+    expected = {
+        "reason": "450 4.1.1 [a.b.c.d] no such user",
+        "raw_reason": "550 5.1.1 [192.0.2.4] no such user",
+        "error_code": "450",
+        "bounce_class": "22",
+        "reply_rule": "soft",
+    }
+    assert {name: event[name] for name in expected} == expected
+
+
+def test_a_hint_shows() -> None:
+    outcome = REFUSED._replace(verdict=Verdict.DEFERRED, reply=Reply(450, "try again in 5 minutes"), hint=300.0)
+    assert read(encoder.delay(common(), ID, WALL, outcome, 1, 0))["retry_hint"] == "300"

@@ -40,3 +40,30 @@ def test_the_last_try_is_made_at_the_expiry_and_none_after_it() -> None:
 def test_the_receivers_wish_replaces_the_schedule() -> None:
     assert next_attempt(1000.0, 1, 9000.0, 30.0, PLAIN, Random(1)) == 1030.0
     assert next_attempt(1000.0, 1, 9000.0, -5.0, PLAIN, Random(1)) == 1000.0
+
+
+def hinted(hint: float, attempts: int = 1, **options: Duration) -> float | None:
+    return next_attempt(1000.0, attempts, 1e9, None, QueueOptions(retry_jitter=0.0, **options), Random(1), hint)
+
+
+def test_a_hosts_wish_hastens_the_next_try_within_bounds() -> None:
+    assert hinted(300.0) == 1300.0
+    assert hinted(1.0) == 1030.0
+    assert hinted(1e9) == 1000.0 + 14400
+    assert hinted(300.0, retry_hint_min=Duration(600)) == 1600.0
+    assert hinted(300.0, retry_hint_max=Duration(0)) == 2200.0
+
+
+def test_a_host_that_hints_for_ever_is_tried_by_the_schedule_in_the_end() -> None:
+    assert [hinted(60.0, attempts) for attempts in (1, 5, 6)] == [1060.0, 1060.0, 1000.0 + 1200 * 2**5]
+    assert hinted(14400.0, 6, max_retry_interval=Duration(1200)) == 1000.0 + 14400
+
+
+@given(st.floats(30, 14400), st.integers())
+def test_nobody_comes_back_before_the_time_he_was_told(hint: float, seed: int) -> None:
+    due = next_attempt(0.0, 1, 1e9, None, QueueOptions(), Random(seed), hint)
+    assert due is not None and hint <= due <= hint * 1.1 + 1e-6
+
+
+def test_a_rule_counts_more_than_a_hint() -> None:
+    assert next_attempt(1000.0, 1, 1e9, 50.0, PLAIN, Random(1), 300.0) == 1050.0

@@ -51,6 +51,10 @@ def explain(message: MessageId, config: ConfigOption = DEFAULT_CONFIG, as_json: 
     for event in told["attempts"]:
         where = f" at {event['host']} [{event['ip_address']}]" if event.get("ip_address") else ""
         say(f"{at(event['time'])}  {event['type']}{where}: {event.get('reply', '')}".rstrip(": "))
+        if "reply_rule" in event:
+            say(f"{'':21}rule {event['reply_rule']} acted on that reply: it counts as {event['ruled']}")
+        if "retry_hint" in event:
+            say(f"{'':21}it asked us to come back in {span(float(event['retry_hint']))}")
     if not told["history_complete"]:
         say("Older events are not kept any more (journal.event_retention).")
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from postroad.config.generation import ConfigError, Generation, Origin, Problem
 from postroad.config.locate import Path as Names
 from postroad.config.options import REQUIRED, Form, Option, options, toml_text, value_text
+from postroad.config.replyrules import reply_findings
 from postroad.config.rules import findings
 from postroad.config.schema import Config, Duration, Section, Size
 from postroad.config.scoperules import scope_findings
@@ -35,7 +36,7 @@ def parse(text: str, file: str = "postroad.toml", number: int = 1) -> Generation
     if reader.problems or config is None:
         raise ConfigError(reader.problems)
     warnings: list[Problem] = []
-    for finding in (*findings(config), *scope_findings(config)):
+    for finding in (*findings(config), *scope_findings(config), *reply_findings(config)):
         problem = reader.problem(finding.path, finding.text)
         (reader.problems if finding.fatal else warnings).append(problem)
     if reader.problems:

@@ -131,7 +131,7 @@ def _borrowing(section: type[Section], option: Option) -> Option:
                     most=lent.most,
                     elsewhere="as the listener" if lender is ListenerOptions else "as in wider scopes",
                 )
-    return option._replace(elsewhere="as the listener")
+    return option._replace(elsewhere="as the listener" if issubclass(section, PeerOptions) else "as without the rule")
 
 
 _FORMS: dict[object, Form] = {

@@ -36,6 +36,7 @@ NOT_PUBLIC = (
 
 Durability = Literal["power", "process", "memory"]
 Growth = Literal["normal", "high"]
+Blackhole = Literal["no", "discard", "fail"]
 Tls = Literal["no", "if-available", "required"]
 TlsVerify = Literal["none", "ca", "host"]
 TlsVersion = Literal["1.2", "1.3"]
@@ -212,6 +213,12 @@ class QueueOptions(Section, frozen=True, kw_only=True):
     ] = Duration(86400)
     generate_bounces: Annotated[bool, Meta(description="Send a DSN to the sender of a message that failed.")] = True
     bounce_return: Annotated[
+    retry_hint_min: Annotated[
+        Duration, Meta(description='Shortest wait that a host\'s "try again in 5 minutes" may set for the next try.')
+    ] = Duration(30)
+    retry_hint_max: Annotated[
+        Duration, Meta(description="The longest such wait; 0: what hosts say of when to come back is not heeded.")
+    ] = Duration(14400)
         Literal["none", "headers", "full"],
         Meta(description="What a DSN returns of the message when the sender did not say (RET)."),
     ] = "headers"
@@ -245,6 +252,16 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     suspend_delivery: Annotated[bool, Meta(description="Keep the mail queued and send none; it still expires.")] = False
     port: Annotated[int, Meta(ge=1, le=65535, description="Port of the receivers' hosts.")] = 25
     max_connections: Annotated[int, Meta(ge=1, description="Connections of one binding to one routing domain.")] = 32
+    curfew: Annotated[
+        list[str],
+        Meta(
+            description='Times without deliveries: "22:00-07:00 Europe/Berlin", "Sat,Sun 00:00-24:00 UTC"; mail waits.'
+        ),
+    ] = field(default_factory=list)
+    blackhole: Annotated[
+        Blackhole,
+        Meta(description="Send nothing, and end all mail with 551 5.7.1: without a DSN (discard), or with one (fail)."),
+    ] = "no"
     host_max_connections: Annotated[
         int, Meta(ge=0, description="Connections to one address of a receiver, over all bindings; 0: no limit.")
     ] = 0
@@ -293,7 +310,12 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
         Duration, Meta(description="Wait for the reply to the final dot (RFC 5321 4.5.3.2.6).")
     ] = Duration(600)
     quit_timeout: Annotated[Duration, Meta(description="Wait for the reply to QUIT.")] = Duration(5)
-    host_failure_retry: Annotated[Duration, Meta(description="How long a host that failed is avoided.")] = Duration(120)
+    host_failure_retry: Annotated[
+        Duration, Meta(description="How long a host that failed is avoided; doubles while it goes on failing.")
+    ] = Duration(120)
+    max_host_failure_retry: Annotated[Duration, Meta(description="The longest time a failing host is avoided.")] = (
+        Duration(1800)
+    )
     prohibited_hosts: Annotated[
         list[str],
         Meta(description="Networks no MX may lead to (5.4.6). Default: private, loopback and reserved ranges."),
@@ -383,6 +405,8 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     suspend_delivery: bool | None = None
     ehlo_hostname: str | None = None
     port: int | None = None
+    curfew: list[str] | None = None
+    blackhole: Blackhole | None = None
     max_connections: int | None = None
     host_max_connections: int | None = None
     connection_growth: Growth | None = None
@@ -404,6 +428,7 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     host_failure_retry: Duration | None = None
     prohibited_hosts: list[str] | None = None
     use_ipv6: bool | None = None
+    max_host_failure_retry: Duration | None = None
     gateway: str | None = None
     tls: Tls | None = None
     tls_verify: TlsVerify | None = None
@@ -420,6 +445,8 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     message_expiration: Duration | None = None
 
 
+    retry_hint_min: Duration | None = None
+    retry_hint_max: Duration | None = None
 _MATCH = Meta(
     description='Routing domain: "example.com", or a pattern: "*.example.com", "/mx[0-9]+\\.example\\.(com|net)/".'
 )
@@ -474,6 +501,45 @@ class DomainOptions(ScopeOptions, frozen=True, kw_only=True):
 
 class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
     """A mailbox provider: all domains whose mail its hosts take. The first that fits counts."""
+# What momentum.md 4.4 has as response_transcode_pattern, and more.
+class ReplyOptions(Section, frozen=True, kw_only=True):
+    """What to make of a refusal, before anything is concluded from it. Only the first rule that fits acts; one without
+    an action keeps replies as they are."""
+
+    name: Annotated[str, _NAME]
+    binding: Annotated[str, Meta(description='Mail of this binding only; "": of all.')] = ""
+    group: Annotated[str, Meta(description='Mail of the bindings of this group only; "": of all.')] = ""
+    domain: Annotated[str, Meta(description='Mail for this routing domain (or pattern) only; "": for all.')] = ""
+    provider: Annotated[str, Meta(description='Mail for domains of this provider only; "": for all.')] = ""
+    stages: Annotated[
+        list[str],
+        Meta(description="What was answered: banner, ehlo, auth, mail, rcpt, data, content; empty: any of them."),
+    ] = field(default_factory=list)
+    codes: Annotated[list[str], Meta(description='Reply codes: "550", "45x", "4xx"; empty: any of 400 to 599.')] = (
+        field(default_factory=list)
+    )
+    pattern: Annotated[
+        str,
+        Meta(description='RE2 expression found in the reply ("450 4.2.0 ..."); (?i) in front ignores case.'),
+    ] = ""
+    action: Annotated[
+        Literal["", "temporary", "permanent"],
+        Meta(description='Take it as a refusal for now (450), or for good (550); "": leave that.'),
+    ] = ""
+    enhanced: Annotated[str, Meta(description='The enhanced code it gets (RFC 3463), as in "4.2.1"; "": leave it.')] = (
+        ""
+    )
+    bounce_class: Annotated[
+        int | None, Meta(ge=1, le=100, description="The class it gets in events, in place of that of its codes.")
+    ] = None
+    wait: Annotated[Duration | None, Meta(description="When the message is tried again, in place of the schedule.")] = (
+        None
+    )
+    samples: Annotated[
+        list[str], Meta(description="Replies that must come to this rule: they are tried when the file is read.")
+    ] = field(default_factory=list)
+
+
 
     name: Annotated[str, _NAME]
     mx_suffixes: Annotated[list[str], Meta(description="Every MX of a domain is one of these names, or below one.")] = (
@@ -509,3 +575,10 @@ class Config(Section, frozen=True, kw_only=True):
     dns: DnsOptions = field(default_factory=DnsOptions)
     tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
     journal: JournalOptions = field(default_factory=JournalOptions)
+    reply: Annotated[list[ReplyOptions], Meta(description="What to make of refusals.")] = field(default_factory=list)
+    policy: Annotated[list[PolicyOptions], Meta(description="Plug-ins, in the order they are asked.")] = field(
+        default_factory=list
+    )
+    rule: Annotated[list[RuleOptions], Meta(description="Rules, asked after the plug-ins of a phase.")] = field(
+        default_factory=list
+    )

@@ -165,6 +165,9 @@ def _attempt(event: dict[str, Any]) -> dict[str, Any]:
         "ip_address": event.get("ip_address"),
         "sending_ip": event.get("sending_ip"),
         "bounce_class": event.get("bounce_class"),
+        "reply_rule": event.get("reply_rule"),
+        "ruled": event.get("reason") if "reply_rule" in event else None,
+        "retry_hint": event.get("retry_hint"),
         "next_attempt": float(event["next_attempt"]) if "next_attempt" in event else None,
     }
     return {name: value for name, value in kept.items() if value is not None}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from postroad.deliver.envelope import BadEnvelope, Capabilities, NeedsSmtputf8, commands, parse_capabilities
 from postroad.deliver.reply import ReplyError, ReplyReader
-from postroad.message import Body, Message, Reply, Stage, Verdict
+from postroad.message import Body, Message, Reply, Ruled, Stage, Verdict
 
 
 class Step(IntEnum):
@@ -55,13 +55,15 @@ class Again(Enum):
 
 
 class Result(NamedTuple):
-    """How a message, or a session that never began, ended. internal: the reply is ours, not the peer's."""
+    """How a message, or a session that never began, ended. internal: the reply is ours, not the peer's. ruled: what a
+    rule made of the reply."""
 
     verdict: Verdict
     reply: Reply
     stage: Stage
     internal: bool = False
     again: Again = Again.NO
+    ruled: Ruled | None = None
 
 
 _STAGES = {

@@ -10,6 +10,7 @@ from postroad.deliver.connection import StepTimes
 from postroad.deliver.health import Health
 from postroad.deliver.plan import Screen
 from postroad.deliver.policies import TlsPolicies
+from postroad.deliver.replies import ReplyRules
 from postroad.deliver.tls import Footing, Terms
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
@@ -54,6 +55,7 @@ class Means:
     hostname: str
     counts: Counts
     insecure: Health
+    replies: ReplyRules
     policies: TlsPolicies | None = None
     tls_counts: TlsCounts | None = None
     footing: Footing = field(default_factory=Footing)

@@ -12,6 +12,7 @@ from postroad.config.schema import DeliveryOptions
 from postroad.deliver.carried import Carried, CarriedMessages
 from postroad.deliver.connection import Connection
 from postroad.deliver.dial import OWN_TROUBLE, Failed, dial
+from postroad.deliver.hints import hint
 from postroad.deliver.machine import Again, Result
 from postroad.deliver.means import Means
 from postroad.deliver.plan import Target
@@ -261,7 +262,7 @@ class Path:
             return made[-1]
 
         def failed(failure: Failed) -> None:
-            failures.append(failure)
+            failures.append(failure._replace(result=means.replies.judged(failure.result, *self.key)))
             address = failure.target.address
             # A host that serves us on other connections has not failed: it has enough of us.
             if all(connection.target.address != address for connection in self.connections):
@@ -379,6 +380,7 @@ class Path:
 
     def settled(self, connection: Connection, message: Message, result: Result) -> None:
         target = connection.target
+        result = self._means.replies.judged(result, *self.key)
         if result.again is not Again.NO and not self._stopping and self._carry(connection, message, result):
             return
         self._carried.settled(connection)
@@ -512,6 +514,13 @@ def _outcome(
     counts: bool = True,
     dsn: bool = False,
 ) -> Outcome:
-    return Outcome(
+    outcome = Outcome(
         result.verdict, result.reply, result.stage, host, peer, source, tls, result.internal, retry_after, counts, dsn
     )
+    if result.verdict is Verdict.DELIVERED or result.internal:
+        return outcome
+    ruled = result.ruled
+    if ruled is not None and ruled.wait is not None:
+        outcome = outcome._replace(retry_after=ruled.wait)
+    wish = hint(result.reply.text) if result.verdict is Verdict.DEFERRED else None
+    return outcome._replace(hint=wish, ruled=ruled)

@@ -12,6 +12,7 @@ from postroad.deliver.health import Health
 from postroad.deliver.means import Counts, Means
 from postroad.deliver.path import Path
 from postroad.deliver.policies import TlsPolicies
+from postroad.deliver.replies import ReplyRules
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
 from postroad.net import Resolver, Tap
@@ -61,6 +62,7 @@ class Deliverer:
         self._means = Means(
             *(supply, resolver, limits, Health(retry), rng, hostname, Counts()),
             insecure=Health(retry),
+            replies=ReplyRules(limits),
             policies=policies,
             tls_counts=tls_counts,
         )
@@ -90,6 +92,7 @@ class Deliverer:
         limits = self._means.limits
         self._means.reconfigured()
         limits.reconfigure(config)
+        self._means.replies.reconfigure(config)
         paths = list(self._paths.values())
         for path in paths:
             path.reconfigured()
@@ -146,6 +149,10 @@ class Deliverer:
             deferred=verdicts[Verdict.DEFERRED],
             failed=verdicts[Verdict.FAILED],
         )
+
+    def rule_counts(self) -> dict[str, int]:
+        """How often each [[reply]] rule acted, since the start."""
+        return dict(self._means.replies.counts)
 
     # --- what paths tell ----------------------------------------------------------------------------------------------
 

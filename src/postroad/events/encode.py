@@ -124,6 +124,8 @@ class EventEncoder:
     ) -> bytes:
         """next_attempt: Unix seconds. bounce_class: of a classifier; without one, by the reply's codes."""
         more = b"" if next_attempt is None else b'"next_attempt":"%d",' % next_attempt
+        if outcome.hint is not None:
+            more += b'"retry_hint":"%d",' % outcome.hint
         own = _Attempt(message_id, wall, outcome, attempts, queue_time_ms, binding)
         return _failed(Kind.DELAY, common, own, bounce_class, more)
 
@@ -199,6 +201,12 @@ def _failed(kind: Kind, common: bytes, own: _Attempt, bounce_class: int | None, 
     reply = outcome.reply
     if len(reply.text) > MAX_REASON:  # the cache of _reason keeps its keys
         reply = Reply(reply.code, reply.text[: MAX_REASON + 1])
+    raw = reply
+    if outcome.ruled is not None:
+        more += b'"reply_rule":%b,' % json_text(outcome.ruled.rule)
+        raw = Reply(outcome.ruled.raw.code, outcome.ruled.raw.text[: MAX_REASON + 1])
+        if bounce_class is None:
+            bounce_class = outcome.ruled.bounce_class
     return _FAILURES[kind] % (
         event_id(own.message_id, kind, own.attempts).encode(),
         unix_text(int(own.wall)),
@@ -207,7 +215,7 @@ def _failed(kind: Kind, common: bytes, own: _Attempt, bounce_class: int | None, 
         max(0, own.queue_time_ms),
         _path(outcome.host, outcome.peer, outcome.source, outcome.tls),
         outcome.stage,
-        _reason(reply, outcome.internal),
+        _reason(reply, raw, outcome.internal),
         basic_class(reply, outcome.internal) if bounce_class is None else bounce_class,
         more,
         common,
@@ -246,12 +254,13 @@ def _path(host: str, peer: str, source: str, tls: str) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def _reason(reply: Reply, internal: bool) -> bytes:
-    raw = raw_reason(reply, internal)
-    own = json_text(raw)
-    calm = masked(raw)
+def _reason(reply: Reply, raw: Reply, internal: bool) -> bytes:
+    """raw: as it came, before a rule rewrote it; mostly the same."""
+    text = raw_reason(reply, internal)
+    own = json_text(text)
+    calm = masked(text)
     return b'"error_code":"%d","reason":%b,"raw_reason":%b,' % (
         reply.code,
-        own if calm == raw else json_text(calm),
-        own,
+        own if calm == text else json_text(calm),
+        own if raw is reply else json_text(raw_reason(raw, internal)),
     )

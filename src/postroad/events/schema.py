@@ -109,11 +109,16 @@ _ROWS = (
     Field("outbound_tls", _D, "1 when the session was encrypted, else 0.", "1"),
     Field("bounce_class", _D, "Class of the refusal: see the list of classes.", "10"),
     Field("error_code", _D, "SMTP reply code.", "550"),
-    Field("reason", _T, "Reply, with IP addresses replaced so that equal reasons group.", "550 5.1.1 no such user"),
+    Field(
+        *("reason", _T, "Reply, as a rule rewrote it, with IP addresses replaced so that equal reasons group."),
+        "550 5.1.1 no such user",
+    ),
     Field("raw_reason", _T, "Reply as it came.", "550 5.1.1 no such user"),
     Field("binding", _T, "Binding (sending identity) of the message.", "default", True),
     Field("conn_stage", _D, "Where in the session the attempt ended: see the list of stages.", "4", True),
     Field("next_attempt", _D, "When it is tried again, in Unix seconds.", "1493051827", True),
+    Field("retry_hint", _D, "Seconds after which the receiving host asked us to come back.", "300", True),
+    Field("reply_rule", _T, "Rule of the configuration that acted on the reply ([[reply]]).", "full-mailboxes", True),
     Field("mx_host", _T, "Name of the receiving host.", "mx1.b.example", True),
     Field("remote_reply", _T, "What the receiving host answered when it took the message.", "250 2.0.0 Ok A1B2", True),
 )
@@ -130,6 +135,7 @@ _MESSAGE = (
 _TRACKING = ("open_tracking", "click_tracking", "initial_pixel", "amp_enabled")
 _AB_TEST = ("ab_test_id", "ab_test_version")
 _REASON = ("reason", "raw_reason", "error_code")
+_REFUSAL = ("bounce_class", "conn_stage", "reply_rule")
 _ATTEMPT = ("delv_method", "ip_address", "num_retries", "queue_time", "outbound_tls", "binding", "mx_host")
 _COMMON = (*_ID, *_MESSAGE, *_TRACKING, *_AB_TEST, "rcpt_type", "recv_method", "msg_size")
 
@@ -155,12 +161,12 @@ _EVENT_ROWS = (
     ),
     EventType(
         *(Kind.DELAY, MESSAGE, "Delay", "An attempt failed for now; the message is tried again. One event an attempt."),
-        fields=(*_COMMON, *_ATTEMPT, *_REASON, "bounce_class", "conn_stage", "next_attempt"),
+        fields=(*_COMMON, *_ATTEMPT, *_REASON, *_REFUSAL, "next_attempt", "retry_hint"),
         required=(*_ALWAYS_COMMON, *_ALWAYS_ATTEMPT, *_ALWAYS_REASON, "conn_stage"),
     ),
     EventType(
         *(Kind.BOUNCE, MESSAGE, "Bounce", "The message failed for good: refused, expired, or failed by an operator."),
-        fields=(*_COMMON, *_ATTEMPT, *_REASON, "bounce_class", "conn_stage"),
+        fields=(*_COMMON, *_ATTEMPT, *_REASON, *_REFUSAL),
         required=(*_ALWAYS_COMMON, *_ALWAYS_ATTEMPT, *_ALWAYS_REASON, "conn_stage"),
     ),
     EventType(

@@ -2,7 +2,7 @@
 
 from postroad.message.ids import IdSource, id_time, message_id_text, parse_message_id
 from postroad.message.model import Body, Context, Message, Notify, Recipient, Ret, Transaction
-from postroad.message.outcome import Outcome, Reply, Stage, Verdict
+from postroad.message.outcome import Outcome, Reply, Ruled, Stage, Verdict
 from postroad.message.seams import Accepted, Acceptor, Refused, Rejection, Supply
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Rejection",
     "Reply",
     "Ret",
+    "Ruled",
     "Stage",
     "Supply",
     "Transaction",

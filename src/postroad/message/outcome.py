@@ -39,12 +39,24 @@ class Verdict(IntEnum):
     FAILED = 3
 
 
+class Ruled(NamedTuple):
+    """What a rule of the configuration made of a reply. raw: as it came. wait: seconds until the next try. None: the
+    rule does not say."""
+
+    rule: str
+    raw: Reply
+    wait: float | None = None
+    bounce_class: int | None = None
+
+
 class Outcome(NamedTuple):
     """One attempt's end. internal: the reply is ours (timeout, DNS, connection lost), not the peer's.
 
     retry_after: seconds before the next try when something better than the schedule is known, else None.
     counts: False when the attempt must not use up a try (shutdown, message handed back untouched).
     dsn: the host took over the duty to notify (RFC 3461 5.2.1); else a success that was asked for is ours to tell.
+    hint: seconds after which the host itself asked us to come back. ruled: a rule acted on the reply.
+    silent: its sender is told nothing.
     """
 
     verdict: Verdict
@@ -58,3 +70,6 @@ class Outcome(NamedTuple):
     retry_after: float | None = None
     counts: bool = True
     dsn: bool = False
+    hint: float | None = None
+    ruled: Ruled | None = None
+    silent: bool = False

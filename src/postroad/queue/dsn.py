@@ -115,7 +115,9 @@ def _status_fields(
     if outcome.host:
         fields.append(f"Remote-MTA: dns; {_clean(outcome.host)}")
     if not outcome.internal:
-        fields.append(f"Diagnostic-Code: smtp; {_fold(_clean(str(outcome.reply)))}")
+        fields.append(
+            f"Diagnostic-Code: smtp; {_fold(_clean(str(outcome.ruled.raw if outcome.ruled else outcome.reply)))}"
+        )
     fields.append(f"Last-Attempt-Date: {date_text(wall)}")
     if action is Action.DELAYED:
         fields.append(f"Will-Retry-Until: {date_text(message.expires)}")

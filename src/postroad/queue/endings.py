@@ -59,7 +59,7 @@ class Endings:
             self._end(message, outcome)
 
     def failed(self, message: Message, outcome: Outcome) -> None:
-        if self._books.options.generate_bounces and dsn.wanted(message, dsn.Action.FAILED):
+        if self._books.options.generate_bounces and not outcome.silent and dsn.wanted(message, dsn.Action.FAILED):
             self._notify(message, outcome, dsn.Action.FAILED)
         else:
             self._end(message, outcome)
@@ -68,10 +68,14 @@ class Endings:
         books = self._books
         now = books.now()
         options = books.path_options(message.binding, message.domain)
-        due = next_attempt(now, message.attempts, message.expires, outcome.retry_after, options, books.rng)
+        due = next_attempt(
+            now, message.attempts, message.expires, outcome.retry_after, options, books.rng, outcome.hint
+        )
         if due is None:
             text = _EXPIRED.format(attempts=message.attempts, reply=outcome.reply)
-            self.failed(message, outcome._replace(verdict=Verdict.FAILED, reply=Reply(554, text), internal=True))
+            self.failed(
+                message, outcome._replace(verdict=Verdict.FAILED, reply=Reply(554, text), internal=True, ruled=None)
+            )
             return
         payload = books.teller.delay(
             message.event,

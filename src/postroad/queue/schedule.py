@@ -17,16 +17,33 @@ def retry_wait(attempts: int, options: QueueOptions, rng: Random) -> float:
     return wait * (1.0 + options.retry_jitter * (2.0 * rng.random() - 1.0))
 
 
+# Tries that a host's hint may hasten. A host that says "in one minute" for ever is then tried as often as any other.
+_HASTENED = 5
+
+
 def next_attempt(
-    now: float, attempts: int, expires: float, retry_after: float | None, options: QueueOptions, rng: Random
+    now: float,
+    attempts: int,
+    expires: float,
+    retry_after: float | None,
+    options: QueueOptions,
+    rng: Random,
+    hint: float | None = None,
 ) -> float | None:
     """Unix time of the next try, or None when the message expires before it could be made.
 
-    retry_after: seconds the receiver or the path asked for, instead of the schedule.
+    retry_after: seconds the path or a rule asks for, instead of the schedule. hint: seconds the host asked for.
     A last try is made at the moment of expiry rather than dropping what the schedule would overshoot: the message has
     waited that long, and its sender was promised the whole time.
     """
     if now >= expires:
         return None
-    wait = retry_after if retry_after is not None else retry_wait(attempts, options, rng)
+    if retry_after is not None:
+        wait = retry_after
+    else:
+        wait = retry_wait(attempts, options, rng)
+        if hint is not None and options.retry_hint_max:
+            hinted = max(float(options.retry_hint_min), min(hint, float(options.retry_hint_max)))
+            hinted *= 1.0 + options.retry_jitter * rng.random()  # never earlier than the host asked for
+            wait = hinted if attempts <= _HASTENED else max(wait, hinted)
     return min(now + max(wait, 0.0), expires)
