@@ -6,7 +6,7 @@ Times are seconds (`Duration`), sizes are bytes (`Size`); a file may write "20m"
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -211,8 +211,6 @@ class QueueOptions(Section, frozen=True, kw_only=True):
     message_expiration: Annotated[
         Duration, Meta(description="Age at which an undelivered message fails with 5.4.7.")
     ] = Duration(86400)
-    generate_bounces: Annotated[bool, Meta(description="Send a DSN to the sender of a message that failed.")] = True
-    bounce_return: Annotated[
     retry_hint_min: Annotated[
         Duration, Meta(description='Shortest wait that a host\'s "try again in 5 minutes" may set for the next try.')
     ] = Duration(30)
@@ -250,8 +248,6 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
         Meta(description="Mail that nothing gives a binding: is sent by `default`; gets 451 instead; is held."),
     ] = "normal"
     suspend_delivery: Annotated[bool, Meta(description="Keep the mail queued and send none; it still expires.")] = False
-    port: Annotated[int, Meta(ge=1, le=65535, description="Port of the receivers' hosts.")] = 25
-    max_connections: Annotated[int, Meta(ge=1, description="Connections of one binding to one routing domain.")] = 32
     curfew: Annotated[
         list[str],
         Meta(
@@ -403,8 +399,6 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     """Options that bindings, groups, domains and providers may set for their mail."""
 
     suspend_delivery: bool | None = None
-    ehlo_hostname: str | None = None
-    port: int | None = None
     curfew: list[str] | None = None
     blackhole: Blackhole | None = None
     max_connections: int | None = None
@@ -426,9 +420,9 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     final_timeout: Duration | None = None
     quit_timeout: Duration | None = None
     host_failure_retry: Duration | None = None
+    max_host_failure_retry: Duration | None = None
     prohibited_hosts: list[str] | None = None
     use_ipv6: bool | None = None
-    max_host_failure_retry: Duration | None = None
     gateway: str | None = None
     tls: Tls | None = None
     tls_verify: TlsVerify | None = None
@@ -443,8 +437,6 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     max_retry_interval: Duration | None = None
     retry_jitter: float | None = None
     message_expiration: Duration | None = None
-
-
     retry_hint_min: Duration | None = None
     retry_hint_max: Duration | None = None
 _MATCH = Meta(
@@ -499,8 +491,6 @@ class DomainOptions(ScopeOptions, frozen=True, kw_only=True):
     domain_max_connections: int | None = None
 
 
-class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
-    """A mailbox provider: all domains whose mail its hosts take. The first that fits counts."""
 # What momentum.md 4.4 has as response_transcode_pattern, and more.
 class ReplyOptions(Section, frozen=True, kw_only=True):
     """What to make of a refusal, before anything is concluded from it. Only the first rule that fits acts; one without
@@ -572,9 +562,6 @@ class Config(Section, frozen=True, kw_only=True):
     group: Annotated[list[GroupOptions], Meta(description="Groups of bindings.")] = field(default_factory=list)
     domain: Annotated[list[DomainOptions], Meta(description="Options by routing domain.")] = field(default_factory=list)
     provider: Annotated[list[ProviderOptions], Meta(description="Mailbox providers.")] = field(default_factory=list)
-    dns: DnsOptions = field(default_factory=DnsOptions)
-    tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
-    journal: JournalOptions = field(default_factory=JournalOptions)
     reply: Annotated[list[ReplyOptions], Meta(description="What to make of refusals.")] = field(default_factory=list)
     policy: Annotated[list[PolicyOptions], Meta(description="Plug-ins, in the order they are asked.")] = field(
         default_factory=list
