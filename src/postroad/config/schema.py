@@ -6,7 +6,7 @@ Times are seconds (`Duration`), sizes are bytes (`Size`); a file may write "20m"
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -217,6 +217,8 @@ class QueueOptions(Section, frozen=True, kw_only=True):
     retry_hint_max: Annotated[
         Duration, Meta(description="The longest such wait; 0: what hosts say of when to come back is not heeded.")
     ] = Duration(14400)
+    generate_bounces: Annotated[bool, Meta(description="Send a DSN to the sender of a message that failed.")] = True
+    bounce_return: Annotated[
         Literal["none", "headers", "full"],
         Meta(description="What a DSN returns of the message when the sender did not say (RET)."),
     ] = "headers"
@@ -258,6 +260,8 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
         Blackhole,
         Meta(description="Send nothing, and end all mail with 551 5.7.1: without a DSN (discard), or with one (fail)."),
     ] = "no"
+    port: Annotated[int, Meta(ge=1, le=65535, description="Port of the receivers' hosts.")] = 25
+    max_connections: Annotated[int, Meta(ge=1, description="Connections of one binding to one routing domain.")] = 32
     host_max_connections: Annotated[
         int, Meta(ge=0, description="Connections to one address of a receiver, over all bindings; 0: no limit.")
     ] = 0
@@ -401,6 +405,8 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     suspend_delivery: bool | None = None
     curfew: list[str] | None = None
     blackhole: Blackhole | None = None
+    ehlo_hostname: str | None = None
+    port: int | None = None
     max_connections: int | None = None
     host_max_connections: int | None = None
     connection_growth: Growth | None = None
@@ -439,6 +445,8 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     message_expiration: Duration | None = None
     retry_hint_min: Duration | None = None
     retry_hint_max: Duration | None = None
+
+
 _MATCH = Meta(
     description='Routing domain: "example.com", or a pattern: "*.example.com", "/mx[0-9]+\\.example\\.(com|net)/".'
 )
@@ -530,6 +538,8 @@ class ReplyOptions(Section, frozen=True, kw_only=True):
     ] = field(default_factory=list)
 
 
+class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
+    """A mailbox provider: all domains whose mail its hosts take. The first that fits counts."""
 
     name: Annotated[str, _NAME]
     mx_suffixes: Annotated[list[str], Meta(description="Every MX of a domain is one of these names, or below one.")] = (
@@ -563,9 +573,6 @@ class Config(Section, frozen=True, kw_only=True):
     domain: Annotated[list[DomainOptions], Meta(description="Options by routing domain.")] = field(default_factory=list)
     provider: Annotated[list[ProviderOptions], Meta(description="Mailbox providers.")] = field(default_factory=list)
     reply: Annotated[list[ReplyOptions], Meta(description="What to make of refusals.")] = field(default_factory=list)
-    policy: Annotated[list[PolicyOptions], Meta(description="Plug-ins, in the order they are asked.")] = field(
-        default_factory=list
-    )
-    rule: Annotated[list[RuleOptions], Meta(description="Rules, asked after the plug-ins of a phase.")] = field(
-        default_factory=list
-    )
+    dns: DnsOptions = field(default_factory=DnsOptions)
+    tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
+    journal: JournalOptions = field(default_factory=JournalOptions)
