@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from postroad.config.schema import BindingOptions, Config, DeliveryOptions, ReplyOptions
 from postroad.deliver import Deliverer, TlsPolicies
 from postroad.deliver.tlsrpt import TlsCounts
-from postroad.net import DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
+from postroad.net import Clock, DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
 from postroad.shaping import Limits
 from tests.deliver.supply import Shelf
 
@@ -246,6 +246,7 @@ async def scene(
     policies: TlsPolicies | None = None,
     tls_counts: TlsCounts | None = None,
     replies: Iterable[ReplyOptions] = (),
+    clock: Clock | None = None,
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """A Deliverer; at the end it is stopped, and must have nothing left in its hands."""
@@ -259,6 +260,7 @@ async def scene(
         *(shelf, resolver or names, made),
         hostname=HOSTNAME,
         rng=Random(1),
+        clock=clock,
         policies=policies,
         tls_counts=tls_counts,
     )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from postroad.config.curfew import parse_window
 from postroad.config.schema import Config, ListenerOptions, PeerOptions, Section
 from postroad.config.tlsrules import tls_problems
 
@@ -199,6 +200,11 @@ def values(section: Section, path: Path) -> Iterator[Finding]:
             if port == 0:
                 yield Finding((*path, "gateway"), "port 0 can't be connected to")
     yield from _networks(getattr(section, "prohibited_hosts", None) or (), (*path, "prohibited_hosts"))
+    for index, text in enumerate(getattr(section, "curfew", None) or ()):
+        try:
+            parse_window(text)
+        except ValueError as error:
+            yield Finding((*path, "curfew", index), str(error))
     for name, problem in tls_problems(section):
         yield Finding((*path, name), problem)
 

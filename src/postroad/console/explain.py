@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from postroad.console.history import History, history
@@ -54,11 +55,13 @@ def explain_path(parts: Parts, watch: Watch, binding: str, domain: str) -> dict[
         "next_due": None if path is None or path.wake == float("inf") else path.wake,
         "rate": None if path is None else watch.rate(binding, domain, path.settled, parts.now()),
         "suspended": None if held is None else _hold(held.until, held.note),
+        "curfew_until": None,
         "limits": [],
         "hosts": [],
         "connections": [],
     }
     if seen is not None:
+        told["curfew_until"] = _finite(seen.curfew_until)
         told["limits"] = [limit._asdict() for limit in seen.limits]
         told["looking_up"] = seen.looking_up
         told["connecting"] = seen.connecting
@@ -72,7 +75,11 @@ def explain_path(parts: Parts, watch: Watch, binding: str, domain: str) -> dict[
 
 
 def _hold(until: float, note: str) -> dict[str, Any]:
-    return {"until": None if until == float("inf") else until, "note": note}
+    return {"until": _finite(until), "note": note}
+
+
+def _finite(until: float | None) -> float | None:
+    return None if until == float("inf") else until
 
 
 def _waits_for(parts: Parts, told: dict[str, Any], seen: PathLook | None) -> str:
@@ -88,6 +95,15 @@ def _waits_for(parts: Parts, told: dict[str, Any], seen: PathLook | None) -> str
         return "delivery has not been told of it yet"
     if seen.suspended:
         return "the configuration suspends it (suspend_delivery, default_binding)"
+    if seen.curfew_until is not None:
+        end = (
+            "for ever"
+            if seen.curfew_until == float("inf")
+            else f"until {datetime.fromtimestamp(seen.curfew_until, UTC):%Y-%m-%d %H:%M} UTC"
+        )
+        return f"a curfew holds it {end}; the mail still expires"
+    if seen.blackhole:
+        return "the configuration ends its mail unsent (blackhole)"
     if seen.looking_up:
         return "the domain's mail hosts are being looked up"
     if seen.hosts and all(host.avoided_for > 0 for host in seen.hosts) and not seen.connections:
@@ -143,7 +159,7 @@ def _outlook(parts: Parts, watch: Watch, found: Standing) -> dict[str, Any]:
         return {"waits_for": text, "position": None, "eta": None}
     waits = explain_path(parts, watch, found.binding, found.domain)
     rate: float | None = waits["rate"]
-    held = waits["suspended"]
+    held = waits["suspended"] or waits["curfew_until"]
     if found.state is State.DELAYED:
         text = f"its time, in {max(0.0, found.next_attempt - wall):.0f} s"
         if held is not None:

@@ -51,7 +51,8 @@ class LimitLook(NamedTuple):
 class PathLook(NamedTuple):
     """connecting: host names. carried: messages in flight between two connections. ceiling: no more connections than
     this for now, since a host refused one more; None: no such thing. sweeping: all that waits is being deferred or
-    failed, because there is no way to deliver it."""
+    failed, because there is no way to deliver it. curfew_until: Unix seconds, None when there is none now. blackhole:
+    what it holds ends unsent."""
 
     looking_up: bool
     connecting: list[str]
@@ -59,6 +60,8 @@ class PathLook(NamedTuple):
     ceiling: int | None
     sweeping: bool
     suspended: bool
+    curfew_until: float | None
+    blackhole: bool
     hosts: list[HostLook]
     connections: list[ConnectionLook]
     limits: list[LimitLook]
@@ -76,6 +79,8 @@ def look(deliverer: Deliverer, binding: str, domain: str, waiting: int, now: flo
         path.ceiling(now),
         path.sweeping,
         path.allowance.suspended,
+        path.curfew_until(),
+        path.allowance.delivery.blackhole != "no",
         _hosts(path, now),
         [_connection(connection) for connection in path.connections],
         _limits(path, waiting, now),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -19,11 +20,12 @@ from postroad.shaping import Limits
 
 
 class Counts:
-    """Since the start: connections asked for, and attempts by verdict."""
+    """Since the start: connections asked for, attempts by verdict, and how many of them a blackhole swallowed."""
 
-    __slots__ = ("opened", "verdicts")
+    __slots__ = ("blackholed", "opened", "verdicts")
 
     def __init__(self) -> None:
+        self.blackholed = 0
         self.opened = 0
         self.verdicts = [0] * (max(Verdict) + 1)
 
@@ -44,8 +46,8 @@ class Made:
 @dataclass(slots=True)
 class Means:
     """health: by (source address, host address). insecure: hosts that could not be talked to safely enough, by (path,
-    host address): another domain on the same host may be content with less, and must not suffer. policies: None leaves
-    DANE and MTA-STS out. tls_counts: None counts nothing."""
+    host address): another domain on the same host may be content with less, and must not suffer. wall: Unix
+    time. policies: None leaves DANE and MTA-STS out. tls_counts: None counts nothing."""
 
     supply: Supply
     resolver: Resolver
@@ -56,6 +58,7 @@ class Means:
     counts: Counts
     insecure: Health
     replies: ReplyRules
+    wall: Callable[[], float]
     policies: TlsPolicies | None = None
     tls_counts: TlsCounts | None = None
     footing: Footing = field(default_factory=Footing)

@@ -4,6 +4,7 @@ messages when none can be had."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Protocol
@@ -25,6 +26,10 @@ from postroad.shaping import Binding, PathOptions
 _PAUSE = 1.0
 # Seconds with one message after which others need not wait for this connection.
 _STALLED = 5.0
+# Longest sleep in a curfew: the system's clock may be set meanwhile.
+_NAP = 600.0
+# What mail for a blackhole comes to (momentum.md 6).
+_BLACKHOLED = Reply(551, "5.7.1 the configuration sends mail of this kind nowhere (blackhole)")
 # How a message is given back that nothing was done for.
 _UNTOUCHED = Result(Verdict.DEFERRED, Reply(421, "4.3.2 no attempt was made"), Stage.IDLE, internal=True)
 
@@ -139,7 +144,13 @@ class Path:
 
     def _pump(self) -> None:
         self._woken = False
-        if not self._stopping and not self._resting and not self.allowance.suspended:
+        if self._stopping or self._resting or self.allowance.suspended:
+            pass
+        elif self.allowance.curfew is not None and (until := self.curfew_until()) is not None:
+            self._keep_curfew(until)
+        elif self._options.blackhole != "no":
+            self._swallow()
+        else:
             for _ in range(min(self._waiting(), len(self.idle))):
                 connection = self.idle.pop()
                 self.allowance.busy(connection)
@@ -154,6 +165,32 @@ class Path:
                     self.route.find()
         self.allowance.decline()  # what is kept for us and not used is for others
         self._pool.quiet(self)
+
+    def curfew_until(self) -> float | None:
+        """Until when (Unix seconds) the path may not send; None: it may now."""
+        curfew = self.allowance.curfew
+        return None if curfew is None else curfew.until(self._means.wall())
+
+    def _keep_curfew(self, until: float) -> None:
+        """Nothing is begun. What is between two connections has had its attempt: it must not wait in flight, where
+        nothing lets it expire."""
+        for carried in self._carried.clear():
+            self._settle_carried(carried)
+        for connection in list(self.idle):
+            self.end(connection)
+        if self._waiting() and not self._stopping:
+            self._wake_after(min(until - self._means.wall(), _NAP))
+
+    def _swallow(self) -> None:
+        """Mail for a blackhole ends without having gone anywhere."""
+        if self._sweep is None and self._waiting():
+            silent = self._options.blackhole == "discard"
+            outcome = Outcome(Verdict.FAILED, _BLACKHOLED, Stage.NOT_CONNECTED, internal=True, silent=silent)
+            self._settle_waiting(outcome, self._count_swallowed)
+
+    def _count_swallowed(self) -> None:
+        self._count(Verdict.FAILED)
+        self._means.counts.blackholed += 1
 
     def _waiting(self) -> int:
         return self._supply.waiting(*self.key) + len(self._carried)
@@ -331,8 +368,13 @@ class Path:
             # When the better host may be tried again, this connection must not go on for ever.
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
+    def _closed(self) -> bool:
+        """A curfew or a blackhole: nothing new may be sent."""
+        return self.curfew_until() is not None or self._options.blackhole != "no"
+
     def next(self, connection: Connection) -> Message | None:
-        if self._stopping or (connection.expires != inf and self._loop.time() >= connection.expires):
+        over = connection.expires != inf and self._loop.time() >= connection.expires
+        if self._stopping or over or (self.allowance.restricted and self._closed()):
             connection.leaving = True
             return None
         if self._carried or (self._sweep is None and not self._resting):
@@ -440,7 +482,7 @@ class Path:
             result, retry_after = avoided
             self._settle_waiting(_outcome(result, retry_after=retry_after))
 
-    def _settle_waiting(self, outcome: Outcome) -> None:
+    def _settle_waiting(self, outcome: Outcome, counted: Callable[[], None] | None = None) -> None:
         for carried in self._carried.clear():
             self._settle_carried(carried)
         if not self._stopping and self._sweep is None:
@@ -449,7 +491,7 @@ class Path:
                 *self.key,
                 outcome,
                 handed_back=_outcome(_UNTOUCHED, counts=False),
-                counted=partial(self._count, outcome.verdict),
+                counted=counted or partial(self._count, outcome.verdict),
                 done=self._on_swept,
             )
         self._pool.quiet(self)

@@ -15,14 +15,15 @@ from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.replies import ReplyRules
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
-from postroad.net import Resolver, Tap
+from postroad.net import Clock, Resolver, SystemClock, Tap
 from postroad.shaping import Limits
 
 
 class DeliveryStats(NamedTuple):
     """A snapshot. connections: established ones, `idle` of them without a message; connecting: not established yet.
 
-    opened, delivered, deferred, failed count since the start. An attempt handed back at the stop is not counted.
+    opened, delivered, deferred, failed count since the start; blackholed ones are among the failed. An attempt handed
+    back at the stop is not counted.
     """
 
     paths: int
@@ -33,6 +34,7 @@ class DeliveryStats(NamedTuple):
     delivered: int
     deferred: int
     failed: int
+    blackholed: int = 0
 
     @property
     def busy(self) -> int:
@@ -43,8 +45,9 @@ class Deliverer:
     """Takes messages from `supply` and tells it how each attempt ended. Construct it inside the running event loop.
 
     hostname: our name in EHLO unless the binding has one, and the name by which we know ourselves in an MX list.
-    rng: spreads connections over equal hosts. limits: the options of each path, and how fast it may go. policies: what
-    domains ask for by DANE and MTA-STS; None: they are not asked. tls_counts: where sessions are counted, if anywhere.
+    rng: spreads connections over equal hosts. clock: for curfews; None: that of the system. limits: the options of each
+    path, and how fast it may go. policies: what domains ask for by DANE and MTA-STS; None: they are not asked.
+    tls_counts: where sessions are counted, if anywhere.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Deliverer:
         *,
         hostname: str,
         rng: Random,
+        clock: Clock | None = None,
         policies: TlsPolicies | None = None,
         tls_counts: TlsCounts | None = None,
     ) -> None:
@@ -63,6 +67,7 @@ class Deliverer:
             *(supply, resolver, limits, Health(retry), rng, hostname, Counts()),
             insecure=Health(retry),
             replies=ReplyRules(limits),
+            wall=(clock or SystemClock()).wall,
             policies=policies,
             tls_counts=tls_counts,
         )
@@ -148,6 +153,7 @@ class Deliverer:
             delivered=verdicts[Verdict.DELIVERED],
             deferred=verdicts[Verdict.DEFERRED],
             failed=verdicts[Verdict.FAILED],
+            blackholed=self._means.counts.blackholed,
         )
 
     def rule_counts(self) -> dict[str, int]:

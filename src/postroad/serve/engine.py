@@ -112,6 +112,7 @@ class Engine:
             self.limits,
             hostname=hostname,
             rng=rng,
+            clock=clock,
             policies=policies,
             tls_counts=self.tls_reporter.counts if self.tls_reporter is not None else None,
         )

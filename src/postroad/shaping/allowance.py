@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import exp, inf
 from typing import TYPE_CHECKING
 
+from postroad.config.curfew import curfew
 from postroad.config.schema import DeliveryOptions
 from postroad.shaping.binding import Binding
 from postroad.shaping.gate import Gate
@@ -23,8 +24,9 @@ _GROWTH = {"normal": 107.0, "high": 42.0}
 class Allowance:
     """What one path may do.
 
-    offer: a gate keeps a place for this path, until it has asked or declined. waits: it stands in some line, and will
-    be told. suspended: it may do nothing at all. most: connections it can ever have.
+    curfew: times at which the path may not send; None: none. restricted: it has a curfew, or is a
+    blackhole. offer: a gate keeps a place for this path, until it has asked or declined. waits: it stands in some
+    line, and will be told. suspended: it may do nothing at all. most: connections it can ever have.
     """
 
     __slots__ = (
@@ -37,11 +39,13 @@ class Allowance:
         "_refused_by",
         "_tau",
         "connections",
+        "curfew",
         "gates",
         "key",
         "most",
         "offer",
         "options",
+        "restricted",
         "suspended",
         "waits",
     )
@@ -66,6 +70,8 @@ class Allowance:
         self._message, self._connection = limits.throttles(self.options, self.gates[0].name, provider)
         delivery = self.options.delivery
         self.suspended = delivery.suspend_delivery or (binding == "default" and delivery.default_binding == "suspended")
+        self.curfew = curfew(tuple(delivery.curfew))
+        self.restricted = self.curfew is not None or delivery.blackhole != "no"
         self._free = not self._message and not self.suspended
         self.most = int(min(gate.most for gate in self.gates))
         self._tau = _GROWTH[delivery.connection_growth]
