@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postroad.config.schema import NOT_PUBLIC, BindingOptions
+from postroad.deliver import forgive
 from postroad.message import Stage, Verdict
 from postroad.net import MxHost
 from tests.deliver.peers import DNS_DOWN, DOMAIN, HOSTNAME, NO_MAIL, Names, Peer, free_port, peers, scene
@@ -301,3 +302,32 @@ async def test_equal_hosts_share_the_connections() -> None:
     async with peers(one, two) as port, scene(port, shelf=shelf, names=found, max_connections=8) as at:
         await at.run(400)
     assert abs(one.connections - two.connections) <= 1 and one.connections + two.connections > 4
+
+
+async def test_all_paths_leave_out_a_host_that_failed_one_of_them() -> None:
+    """The second domain, on the same host, gets its answer without another connection."""
+    down = Peer(banner=BUSY)
+    both = names("127.0.0.1")
+    both.hosts["other.example"] = [MxHost(10, f"mx1.{DOMAIN}")]
+    shelf = Shelf([message(1), message(2, domain="other.example")])
+    async with peers(down) as port, scene(port, shelf=shelf, names=both) as at:
+        await at.run(1)
+        await at.run(2, "other.example")
+        assert at.shelf.outcome(2).reply.code == 451 and "failed a short time ago" in at.shelf.outcome(2).reply.text
+        assert at.deliverer.stats().avoided == 1
+    assert down.connections == 1
+
+
+async def test_a_flush_tries_hosts_that_failed_even_if_the_path_had_been_forgotten() -> None:
+    host = Peer(banner=BUSY)
+    async with peers(host) as port, scene(port, shelf=Shelf([message(1)])) as at:
+        await at.run(1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert at.deliverer.stats().paths == 0
+        host.answers["banner"] = Peer().answers["banner"]
+        forgive(at.deliverer, "default", DOMAIN)
+        at.shelf.put(message(2))
+        await at.run(2)
+        assert at.shelf.outcome(2).verdict is D
+        assert at.deliverer.stats().avoided == 0

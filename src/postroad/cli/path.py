@@ -40,7 +40,9 @@ def explain(
                 h["address"],
                 h["preference"],
                 h["connections"],
-                f"avoided for {span(h['avoided_for'])}: {h['reason']}" if h["avoided_for"] > 0 else "ok",
+                f"avoided for {span(h['avoided_for'])}{_again(h['failures'])}: {h['reason']}"
+                if h["avoided_for"] > 0
+                else "ok",
             )
             for h in told["hosts"]
         ]
@@ -155,3 +157,7 @@ def _seconds(text: str) -> float:
     if seconds <= 0:
         fail("--until lies in the past", 2)
     return seconds
+
+
+def _again(failures: int) -> str:
+    return f" (failed {failures} times in a row)" if failures > 1 else ""

@@ -1,7 +1,7 @@
 """The metrics of an engine, in the text format of Prometheus. Nothing is counted here: at a scrape the rooms are asked
 for what they count anyway, so a metric costs the mail nothing.
 
-No label has more values than a fixed few, but for `domain` of the fullest paths.
+No label has more values than a fixed few, but for `domain` of the fullest paths and the rules of the configuration.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ RESIDENT = _gauge("queue_resident_bytes", "Octets of queued messages kept in mem
 SESSIONS = _gauge("smtp_sessions", "SMTP sessions open to us.")
 CONNECTIONS = _gauge("connections", "Connections to receivers by state.", "state")
 OPENED = _counter("connections_opened", "Connections to receivers asked for, since the start.")
+AVOIDED = _gauge("hosts_avoided", "Hosts left alone since they failed a short time ago, once for each source address.")
+RULED = _counter("reply_rules", "How often each rule on replies acted, since the start.", "rule")
+BLACKHOLED = _counter("blackholed", "Messages that a blackhole ended, since the start.")
 COMMITS = _counter("journal_commits", "Commits of the journal, since the start.")
 COMMIT_TIME = _counter("journal_commit_seconds", "Time that all commits took, from the first write to the last sync.")
 COMMITTED = _counter("journal_records", "Records committed, by stream, since the start.", "stream")
@@ -82,7 +85,22 @@ METRICS = (
         SESSIONS,
         CONNECTIONS,
     ),
-    *(OPENED, COMMITS, COMMIT_TIME, COMMITTED, WAITING, HELD, SEGMENTS, ACCEPTING, LAG, SUSPENSIONS, ALARM),
+    *(
+        OPENED,
+        AVOIDED,
+        RULED,
+        BLACKHOLED,
+        COMMITS,
+        COMMIT_TIME,
+        COMMITTED,
+        WAITING,
+        HELD,
+        SEGMENTS,
+        ACCEPTING,
+        LAG,
+        SUSPENSIONS,
+        ALARM,
+    ),
 )
 
 
@@ -119,6 +137,9 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         Sample(CONNECTIONS, delivery.idle, ("idle",)),
         Sample(CONNECTIONS, delivery.connecting, ("connecting",)),
         Sample(OPENED, delivery.opened),
+        Sample(AVOIDED, delivery.avoided),
+        *(Sample(RULED, number, (name,)) for name, number in parts.deliverer.rule_counts().items()),
+        Sample(BLACKHOLED, delivery.blackholed),
         Sample(COMMITS, journal.commits),
         Sample(COMMIT_TIME, journal.commit_seconds),
         Sample(COMMITTED, journal.committed_mail, ("mail",)),

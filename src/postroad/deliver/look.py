@@ -11,12 +11,14 @@ from postroad.deliver.pool import Deliverer
 
 
 class HostLook(NamedTuple):
-    """avoided_for: seconds, 0 when the host may be tried. reason: what it did when it failed last."""
+    """avoided_for: seconds, 0 when the host may be tried. failures: in a row, each after it had been
+    avoided for longer. reason: what it did when it failed last."""
 
     host: str
     address: str
     preference: int
     avoided_for: float
+    failures: int
     reason: str
     connections: int
 
@@ -89,14 +91,7 @@ def look(deliverer: Deliverer, binding: str, domain: str, waiting: int, now: flo
 
 def forgive(deliverer: Deliverer, binding: str, domain: str) -> int:
     """Forget that hosts of the path failed a moment ago, so that they are tried at once; how many there were."""
-    path = deliverer.path(binding, domain)
-    if path is None:
-        return 0
-    failed = [target.address for target in path.route.targets if path.route.failure(target.address) is not None]
-    for address in failed:
-        path.forgive(address)
-    path.wake()
-    return len(failed)
+    return deliverer.forgive(binding, domain)
 
 
 def _hosts(path: Path, now: float) -> list[HostLook]:
@@ -110,6 +105,7 @@ def _hosts(path: Path, now: float) -> list[HostLook]:
                 target.address,
                 target.preference,
                 0.0 if failure is None else failure.until - now,
+                0 if failure is None else failure.times,
                 "" if failure is None else str(failure.reply),
                 in_use.count(target.address),
             )

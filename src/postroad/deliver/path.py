@@ -72,6 +72,7 @@ class Path:
         self._woken = False
         self._alarm: asyncio.TimerHandle | None = None
         self._resting = False  # until the alarm
+        self.forgiving = False  # as soon as its hosts are known
         self._stopping = False
         self._aborting = False
 
@@ -101,6 +102,15 @@ class Path:
     def ceiling(self, now: float) -> int | None:
         """No more connections than this, since a host refused one more; None: no such thing."""
         return self._ceiling if now < self._ceiling_until else None
+
+    def forgive_all(self) -> int:
+        """Forget that its hosts failed, also of those that are found next; how many did."""
+        failed = [target.address for target in self.route.targets if self.route.failure(target.address) is not None]
+        for address in failed:
+            self.forgive(address)
+        self.forgiving = not self.route.fresh()
+        self.wake()
+        return len(failed)
 
     def forgive(self, address: str) -> None:
         """Forget that this host failed."""
@@ -212,6 +222,9 @@ class Path:
     # --- connections --------------------------------------------------------------------------------------------------
 
     def _on_route(self, no_way: Result | None) -> None:
+        if self.forgiving:
+            self.forgive_all()
+            self.forgiving = False
         for connection in list(self.connections):
             # What was good enough when it was opened may be so no more.
             if self.route.policy(connection.target.host) != connection.request.policy:
@@ -462,8 +475,9 @@ class Path:
         self.allowance.host_closed(address)
         source = self.binding.source(address)
         if connection.fruitless is not None:
-            retry = float(self._options.host_failure_retry)
-            self._means.health.strike(source, address, connection.fruitless, self._loop.time(), retry)
+            options, now = self._options, self._loop.time()
+            retry, most = float(options.host_failure_retry), float(options.max_host_failure_retry)
+            self._means.health.strike(source, address, connection.fruitless, now, retry, most)
         elif connection.machine.served:
             self._means.health.serves(source, address)
         elif not self._stopping and not self._carried and self._waiting():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from random import Random
 from typing import NamedTuple
 
@@ -18,10 +19,14 @@ from postroad.message import Supply, Verdict
 from postroad.net import Clock, Resolver, SystemClock, Tap
 from postroad.shaping import Limits
 
+_FORGIVEN = 60.0  # seconds for which hosts that are not known yet are forgiven
+_MOST_FORGIVEN = 10_000  # paths
+
 
 class DeliveryStats(NamedTuple):
     """A snapshot. connections: established ones, `idle` of them without a message; connecting: not established yet.
 
+    avoided: hosts that failed a short time ago, once for each source address.
     opened, delivered, deferred, failed count since the start; blackholed ones are among the failed. An attempt handed
     back at the stop is not counted.
     """
@@ -35,6 +40,7 @@ class DeliveryStats(NamedTuple):
     deferred: int
     failed: int
     blackholed: int = 0
+    avoided: int = 0
 
     @property
     def busy(self) -> int:
@@ -73,6 +79,8 @@ class Deliverer:
         )
         self._paths: dict[tuple[str, str], Path] = {}
         limits.told = self._on_told
+        self._forgiven: dict[tuple[str, str], float] = {}
+        self._now = asyncio.get_running_loop().time
         self._stopping = False
         self._stopped: asyncio.Future[None] | None = None
 
@@ -83,7 +91,17 @@ class Deliverer:
             if self._stopping:
                 return
             path = self._paths[binding, domain] = Path(self, self._means, binding, domain)
+            path.forgiving = self._now() < self._forgiven.pop((binding, domain), -inf) + _FORGIVEN
         path.wake()
+
+    def forgive(self, binding: str, domain: str) -> int:
+        """Forget that hosts of this path failed a moment ago; how many are known to have. When the path has nothing to
+        do now, this counts for its next hosts, if they are wanted soon."""
+        self._forgiven[binding, domain] = self._now()
+        if len(self._forgiven) > _MOST_FORGIVEN:
+            del self._forgiven[next(iter(self._forgiven))]
+        path = self._paths.get((binding, domain))
+        return 0 if path is None else path.forgive_all()
 
     def _on_told(self, binding: str, domain: str) -> None:
         """There is a place for this path, or its options have changed."""
@@ -154,6 +172,7 @@ class Deliverer:
             deferred=verdicts[Verdict.DEFERRED],
             failed=verdicts[Verdict.FAILED],
             blackholed=self._means.counts.blackholed,
+            avoided=self._means.health.avoided(self._now()),
         )
 
     def rule_counts(self) -> dict[str, int]:

@@ -177,12 +177,13 @@ class Route:
     def failed(self, address: str, result: Result) -> None:
         """No session came of this address; avoid it for a while."""
         now = self._loop.time()
-        retry = float(self._allowance.delivery.host_failure_retry)
+        options = self._allowance.delivery
+        retry, most = float(options.host_failure_retry), float(options.max_host_failure_retry)
         if result.stage in _TLS:
-            self._means.insecure.failed(self._insecure_as, address, result.reply, now, retry)
+            self._means.insecure.failed(self._insecure_as, address, result.reply, now, retry, most)
         else:
             source = self._allowance.binding.source(address)
-            self._means.health.failed(source, address, result.reply, now, retry)
+            self._means.health.failed(source, address, result.reply, now, retry, most)
 
     def opened(self, connection: Connection) -> None:
         """A session was established."""
