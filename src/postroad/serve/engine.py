@@ -163,6 +163,7 @@ class Engine:
         try:
             for listener in self.listeners:
                 await listener.start()
+            self.deliverer.doors(place for listener in self.listeners for place in listener.addresses)
             if self.http is not None:
                 await self.http.start(reuse_port=self._reuse_port)
             if self.tls_reporter is not None:
