@@ -15,6 +15,7 @@ from postroad.inject import replies
 from postroad.inject.content import ChunkReader, DotReader, inspect
 from postroad.message import Reply
 from postroad.message.header import header_end
+from postroad.message.trace import received_field
 
 # What matters at borders, many times, among other things.
 _FRAGMENTS = st.sampled_from(
@@ -208,3 +209,26 @@ def test_content_in_crumbs_takes_no_more_memory_than_it_counts(kind: type[DotRea
         tracemalloc.stop()
     assert reader.held == 100_000
     assert taken < 2 * reader.held
+
+
+def _received(hostname: str, identifier: str = "04a1b2c3d4000001") -> bytes:
+    return received_field(
+        helo="c.example", peer="192.0.2.1", hostname=hostname, protocol="ESMTP", identifier=identifier, wall=1e9
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "refused"),
+    [
+        (_received("us.example") * 3, False),
+        (_received("us.example") * 4, True),
+        (_received("them.example") * 4, False),
+        (_received("us.example", "not one of ours") * 4, False),
+        (_received("us.example") + _received("them.example") * 5 + _received("us.example") * 3, True),
+        (b"X: y\r\n\r\n" + _received("us.example") * 4, False),  # they stand in the body
+    ],
+)
+def test_a_message_that_comes_back_again_and_again_loops(header: bytes, refused: bool) -> None:
+    options = _options(max_own_hops=3)
+    found = inspect(header + b"Subject: x\r\n\r\nHello\r\n", options, "us.example")
+    assert (found == replies.OUR_LOOP) is refused

@@ -139,6 +139,9 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     max_hops: Annotated[
         int, Meta(ge=1, description="Received fields before the message counts as looping (554 5.4.6).")
     ] = 100
+    max_own_hops: Annotated[
+        int, Meta(ge=1, description="Received fields of this host name before the message counts as looping.")
+    ] = 4
     idle_time: Annotated[Duration, Meta(description="Silence before a session is closed with 421 4.4.2.")] = Duration(
         300
     )

@@ -9,6 +9,7 @@ from random import Random
 from postroad.config.schema import DeliveryOptions
 from postroad.deliver.connection import StepTimes
 from postroad.deliver.health import Health
+from postroad.deliver.ourselves import Doors
 from postroad.deliver.plan import Screen
 from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.replies import ReplyRules
@@ -47,7 +48,8 @@ class Made:
 class Means:
     """health: by (source address, host address). insecure: hosts that could not be talked to safely enough, by (path,
     host address): another domain on the same host may be content with less, and must not suffer. wall: Unix
-    time. policies: None leaves DANE and MTA-STS out. tls_counts: None counts nothing."""
+    time. doors: where we take mail ourselves. policies: None leaves DANE and MTA-STS out. tls_counts: None counts
+    nothing."""
 
     supply: Supply
     resolver: Resolver
@@ -59,6 +61,7 @@ class Means:
     insecure: Health
     replies: ReplyRules
     wall: Callable[[], float]
+    doors: Doors = field(default_factory=Doors)
     policies: TlsPolicies | None = None
     tls_counts: TlsCounts | None = None
     footing: Footing = field(default_factory=Footing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from postroad.config.schema import Config
 from postroad.deliver.connection import Connection
 from postroad.deliver.health import Health
 from postroad.deliver.means import Counts, Means
+from postroad.deliver.ourselves import Doors
 from postroad.deliver.path import Path
 from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.replies import ReplyRules
@@ -154,6 +156,10 @@ class Deliverer:
         for path in self._paths.values():
             for connection in path.connections:
                 connection.tap = tap
+
+    def doors(self, places: Iterable[tuple[str, int]]) -> None:
+        """Addresses and ports on which we take mail ourselves: none is sent there."""
+        self._means.doors = Doors(places)
 
     def path(self, binding: str, domain: str) -> Path | None:
         """For looking only; None when there is nothing to do for this path now."""

@@ -87,7 +87,8 @@ class Route:
         made = means.made(self._allowance.delivery)
         found = await self._find_policies(made.tls, found)
         screen = made.screen
-        return screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
+        targets = screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
+        return means.doors.before_us(self._domain, targets, self.port)
 
     async def _find_policies(self, terms: Terms, found: Found) -> Found:
         """How connections to the hosts are to be encrypted; gives those that may be connected to. Raises Unroutable."""

@@ -185,8 +185,9 @@ class ChunkReader(Reader):
         return content, not self._plain
 
 
-def inspect(content: bytes, options: ListenerOptions) -> int | Reply:
-    """Hold a whole message against the listener's limits. Returns the length of its header section, or the refusal."""
+def inspect(content: bytes, options: ListenerOptions, hostname: str = "") -> int | Reply:
+    """Hold a whole message against the listener's limits. Returns the length of its header section, or the refusal.
+    hostname: ours, by which our own Received fields are known; "": they are not looked for."""
     if len(content) > options.max_message_size:
         return replies.TOO_BIG
     if b"\0" in content:
@@ -199,7 +200,19 @@ def inspect(content: bytes, options: ListenerOptions) -> int | Reply:
     # Not worth a scan unless there is room for so many.
     if end > options.max_hops * len("Received:\r\n") and count(content, b"Received", end) > options.max_hops:
         return replies.TOO_MANY_HOPS
+    if hostname and own_hops(content, end, hostname) > options.max_own_hops:
+        return replies.OUR_LOOP
     return end
+
+
+def own_hops(content: bytes, end: int, hostname: str) -> int:
+    """How often the message has been here before: Received fields in its header as message/trace.py writes ours, with
+    an id of ours. end: octets of the header section."""
+    by = b"\tby %b with " % hostname.encode()
+    # Mostly there is none, and one search tells.
+    if content.find(by, 0, end) < 0:
+        return 0
+    return len(re.findall(rb"\n%b[A-Z0-9]{1,20} id [0-9a-f]{16}[;\r]" % re.escape(by), content[:end]))
 
 
 def _has_long_line(content: bytes, limit: int) -> bool:

@@ -377,7 +377,7 @@ class Machine:
         result = reader.result()
         if not isinstance(result, Reply):
             content, dotted = result
-            body_start = inspect(content, self.options)
+            body_start = inspect(content, self.options, self.hostname)
             if not isinstance(body_start, Reply):
                 self._ask(Content(envelope, content, dotted, body_start))
                 return

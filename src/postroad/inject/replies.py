@@ -61,6 +61,7 @@ NUL = Reply(550, "5.6.0 NUL in the message")
 LINE_OF_CONTENT_TOO_LONG = Reply(554, "5.6.0 A line of the message is too long")
 HEADER_TOO_BIG = Reply(554, "5.6.0 The header section is too big")
 TOO_MANY_HOPS = Reply(554, "5.4.6 Too many hops: the message seems to loop")
+OUR_LOOP = Reply(554, "5.4.6 The message was here too often: it loops")
 MEMORY_SHORT = Reply(452, "4.3.1 Too many messages are arriving at once")
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f]+")
