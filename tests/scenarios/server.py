@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from postroad.auth import new_key
 from postroad.serve import ControlError, ask
@@ -55,6 +56,14 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+def _is_free(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Server:
@@ -120,10 +129,17 @@ class Server:
         return False
 
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9 of the supervisor. Its children follow it at once; returns when none of them is left."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        with contextlib.suppress(FileNotFoundError):
+            self._none_left()
+
+    def _none_left(self) -> None:
+        """Children hold the lock of the data folder as well."""
+        with (self.data / "lock").open("rb") as file:
+            until(lambda: _is_free(file), "the server's children are gone")
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

@@ -95,10 +95,15 @@ class Queue:
         self._paths = paths
         self._live = self._books.live
         self._endings = Endings(
-            self._books, self._keep, lambda: self._deadlines.delayed(), lambda: self._deadlines.wake_all()
+            self._books,
+            lambda mail, done: self.own_mail(mail, done),
+            lambda: self._deadlines.delayed(),
+            lambda: self._deadlines.wake_all(),
         )
         self._deadlines = Deadlines(self._books, self._endings, self._read_back)
         self._choose_binding = binding
+        # Where notifications go; another engine's router may stand here.
+        self.own_mail: Callable[[Transaction, Callable[[Accepted | Refused], None]], None] = self.keep
         self._stopping = False
         self.in_flight = 0
         self.refused = 0  # transactions refused because of our own state
@@ -135,16 +140,23 @@ class Queue:
             self.refused += 1
             done(Refused(refusal))
         else:
-            self._keep(transaction, done)
+            self.keep(transaction, done)
+
+    def unfit(self, transaction: Transaction) -> Reply | None:
+        """What keeps it from being accepted, whoever is asked to; None: nothing."""
+        for index, recipient in enumerate(transaction.recipients):
+            if not self._choose_binding(self._message(transaction, recipient, index, 0.0)):
+                return NO_BINDING
+        return None
 
     def rejected(self, rejection: Rejection) -> None:
-        self.rejections += 1
+        self.rejections += rejection.count
         number = self._books.ids.next()
         payload = self._teller.policy_rejection(rejection, number, self._books.wall())
         self._journal.append_event(Event(number, self._books.kinds.POLICY_REJECTION, payload))
 
-    def _keep(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
-        """Write it down; when that is durable, say so and put it in line."""
+    def keep(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+        """Write it down, full or not; when that is durable, say so and put it in line."""
         wall = self._books.wall()
         shared = self._teller.shared(transaction, wall)
         messages = []

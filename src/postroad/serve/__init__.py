@@ -2,6 +2,7 @@
 
 from postroad.serve.control import ControlError, ask, follow
 from postroad.serve.engine import Engine, EngineStats
-from postroad.serve.process import StartError, run
+from postroad.serve.errors import StartError
+from postroad.serve.process import run
 
 __all__ = ["ControlError", "Engine", "EngineStats", "StartError", "ask", "follow", "run"]

@@ -39,20 +39,28 @@ class ControlError(Exception):
 
 class ControlServer:
     """answers: verb -> function or coroutine function with keyword arguments, returning something msgspec can encode.
-    console: has verbs of its own."""
+    console: has verbs of its own. socket_name: of the socket in the folder."""
 
-    def __init__(self, data_dir: Path, answers: dict[str, Answer], console: Console | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        answers: dict[str, Answer],
+        console: Console | None = None,
+        *,
+        socket_name: str = _SOCKET,
+    ) -> None:
         self._data_dir = data_dir
+        self._name = socket_name
         self._answers = answers
         self._console = console
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        path = self._data_dir / _SOCKET
+        path = self._data_dir / self._name
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # the journal's lock says that no other engine lives here
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        with _short(self._data_dir) as short:
+        with _short(self._data_dir, self._name) as short:
             mask = os.umask(0o177)
             try:
                 sock.bind(short)
@@ -65,7 +73,7 @@ class ControlServer:
             self._server.close()
             await self._server.wait_closed()
             with contextlib.suppress(FileNotFoundError):
-                (self._data_dir / _SOCKET).unlink()
+                (self._data_dir / self._name).unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, ValueError):
@@ -163,9 +171,9 @@ def _replies(data_dir: Path, verb: str, wait: float | None, arguments: dict[str,
 
 
 @contextlib.contextmanager
-def _short(data_dir: Path) -> Any:
+def _short(data_dir: Path, name: str = _SOCKET) -> Any:
     folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{_SOCKET}"
+        yield f"/proc/self/fd/{folder}/{name}"
     finally:
         os.close(folder)

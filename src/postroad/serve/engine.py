@@ -4,8 +4,10 @@ other; what each does is its own affair."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from socket import socket
 from typing import NamedTuple
 
 from postroad.api import HttpServer
@@ -17,11 +19,14 @@ from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
-from postroad.message import IdSource
+from postroad.journal.folders import beside, journal_folder
+from postroad.message import Acceptor, IdSource
 from postroad.net import Clock, Resolver, Tap
 from postroad.policy import BindingChoice, marked
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
+from postroad.serve.handover import Handover
+from postroad.serve.owner import Owners
 from postroad.shaping import Limits
 
 
@@ -39,6 +44,7 @@ class EngineStats(NamedTuple):
 
 class Engine:
     """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
+    number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
     Construct it inside the running event loop."""
 
     def __init__(
@@ -53,8 +59,11 @@ class Engine:
         disk: Disk | None = None,
         committer: Committer | None = None,
         reuse_port: bool = False,
+        number: int = 0,
+        engines: int = 1,
     ) -> None:
         self.config = config
+        self.number = number
         self._reuse_port = reuse_port
         self._recovery: asyncio.Task[None] | None = None
         self._recovered: int | None = None
@@ -67,18 +76,19 @@ class Engine:
             return JournalEvent(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
 
         self.journal = Journal.open(
-            data_dir / "journal",
+            journal_folder(data_dir, number),
             config.journal,
             durability=config.server.durability,
             clock=clock,
             injection=injection,
             disk=disk,
             committer=committer,
+            engine=number,
             rng=rng,
         )
         # At once, before retention can drop what a consumer has not read yet.
-        self.hose = Hose(self.journal, data_dir / "cursors")
-        ids = IdSource(clock.wall, last=self.journal.last_id)
+        self.hose = Hose(self.journal, data_dir / beside("cursors", number))
+        ids = IdSource(clock.wall, number, last=self.journal.last_id)
         hostname = config.server.hostname
         self.limits = Limits(config, asyncio.get_running_loop().time)
         self.bindings = BindingChoice(config, self._suspended, rng)
@@ -95,14 +105,21 @@ class Engine:
             binding=self.bindings.choose,
             path_options=self.limits.queue_options,
         )
+        # What mail goes to that is accepted here. One engine keeps it all, and has nothing in front of its queue.
+        self.acceptor: Acceptor = self.queue
+        self.handover: Handover | None = None
+        if engines > 1:
+            self.handover = Handover(self.queue, Owners(config, engines), data_dir / "run", number, engines)
+            self.acceptor = self.handover.router
+            self.queue.own_mail = self.handover.router.keep
         self.tls_reporter: TlsReporter | None = None
         if policies is not None and config.tls_reports.send:
             self.tls_reporter = TlsReporter(
                 config.tls_reports,
                 hostname=hostname,
-                path=data_dir / "tls-reports.json",
+                path=data_dir / f"{beside('tls-reports', number)}.json",
                 resolver=policies.resolver,
-                acceptor=self.queue,
+                acceptor=self.acceptor,
                 clock=clock,
                 rng=rng,
             )
@@ -135,7 +152,7 @@ class Engine:
             SmtpListener(
                 options,
                 hostname=hostname,
-                acceptor=marked(self.queue, binding=options.binding, group=options.group),
+                acceptor=marked(self.acceptor, binding=options.binding, group=options.group),
                 clock=clock,
                 ids=ids,
                 reuse_port=reuse_port,
@@ -146,7 +163,7 @@ class Engine:
             HttpServer(
                 config.http,
                 hostname=hostname,
-                acceptor=self.queue,
+                acceptor=self.acceptor,
                 clock=clock,
                 ids=ids,
                 rng=rng,
@@ -157,15 +174,18 @@ class Engine:
             else None
         )
 
-    async def start(self) -> None:
-        """Take new mail at once; what the journal held is loaded meanwhile."""
+    async def start(self, listeners: Sequence[Sequence[socket]] = (), http: Sequence[socket] = ()) -> None:
+        """Take new mail at once; what the journal held is loaded meanwhile. listeners, http: bound sockets for each
+        listener and for HTTP, where others have bound them."""
         self._recovery = asyncio.get_running_loop().create_task(self._recover())
         try:
-            for listener in self.listeners:
-                await listener.start()
+            if self.handover is not None:
+                await self.handover.start()
+            for at, listener in enumerate(self.listeners):
+                await listener.start(listeners[at] if listeners else ())
             self.deliverer.doors(place for listener in self.listeners for place in listener.addresses)
             if self.http is not None:
-                await self.http.start(reuse_port=self._reuse_port)
+                await self.http.start(reuse_port=self._reuse_port, sockets=http)
             if self.tls_reporter is not None:
                 await self.tls_reporter.start()
         except BaseException:
@@ -193,6 +213,8 @@ class Engine:
         """Deliver, queue and let in by this from now on; what can't change is left out (see serve/reload.py)."""
         self.config = config
         self.bindings.reconfigure(config)
+        if self.handover is not None:
+            self.handover.reconfigure(config)
         self.queue.reconfigure(config.queue)
         self.deliverer.reconfigure(config)
         if self.http is not None:
@@ -215,6 +237,8 @@ class Engine:
             await self.tls_reporter.stop()
         self.queue.stop()
         await self.deliverer.stop(drain)
+        if self.handover is not None:
+            await self.handover.settled()
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.gather(self._recovery, return_exceptions=True)
@@ -222,6 +246,8 @@ class Engine:
         if self.http is not None:
             await self.http.close()
         await self.journal.close()
+        if self.handover is not None:
+            await self.handover.close()
 
     def _listen_in(self, tap: Tap | None) -> None:
         for listener in self.listeners:

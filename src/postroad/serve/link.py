@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from functools import reduce
 from operator import or_
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -32,18 +32,25 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Link(asyncio.Protocol):
-    """One end. Register callbacks with `on`, then `await open(sock)`: frames that come at once are not missed."""
+    """One end. Register callbacks with `on`, then `begin(sock)`: frames that come at once are not missed."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._early: list[Frame] = []  # sent before the transport was there
+        self._written = asyncio.Event()
         self._callbacks: dict[type[Frame], Callable[[Any], None]] = {}
         self._decoder: msgspec.msgpack.Decoder[Any] | None = None
         self._unread = bytearray()
         self._on_closed: list[Callable[[], None]] = []
         self.closed = False
 
+    def begin(self, sock: socket.socket) -> None:
+        """Take the socket over; from now on it is this link's to close. Frames may be sent at once."""
+        self._opening = asyncio.get_running_loop().create_task(self.open(sock))
+
     async def open(self, sock: socket.socket) -> None:
-        """Take the socket over; from now on it is this link's to close."""
+        """The same, and wait until the link stands."""
         sock.setblocking(False)
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=sock)
 
@@ -62,12 +69,19 @@ class Link(asyncio.Protocol):
 
     def send(self, frame: Frame) -> None:
         """Frames arrive whole and in order, or not at all once the link is closed: then this does nothing."""
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None:
+            self._early.append(frame)
+            return
+        if self._transport.is_closing():
             return
         data = _encode(frame)
         self._transport.write(len(data).to_bytes(_LENGTH, "little") + data)
         if self._transport.get_write_buffer_size() > _MAX_UNREAD:
             self._transport.abort()  # the other end is stuck: better it is taken for gone than that we grow without end
+
+    async def flushed(self) -> None:
+        """All that was sent has left us: what ends right after it loses nothing of it."""
+        await self._written.wait()
 
     def close(self) -> None:
         """Close when all that was sent has gone out."""
@@ -77,8 +91,13 @@ class Link(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's own are that without being derived from it
         self._transport = transport
+        self._written.set()
+        transport.set_write_buffer_limits(0)  # we are told whenever something waits to be written
+        early, self._early = self._early, []
+        for frame in early:
+            self.send(frame)
 
     def data_received(self, data: bytes) -> None:
         unread = self._unread
@@ -98,8 +117,15 @@ class Link(asyncio.Protocol):
             self._take(frame)
         del unread[:start]
 
+    def pause_writing(self) -> None:
+        self._written.clear()
+
+    def resume_writing(self) -> None:
+        self._written.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self._written.set()
         callbacks, self._on_closed = self._on_closed, []
         for callback in callbacks:
             callback()

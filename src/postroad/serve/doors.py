@@ -1,0 +1,134 @@
+"""The listening sockets of a server. The supervisor binds and keeps them; engines are given descriptors.
+
+So a connection that comes while an engine is started again waits in the socket's backlog instead of being refused. With
+several engines each has a socket of its own on the same port (SO_REUSEPORT), among which the system spreads the
+connections: those of a burst, too, which a shared socket would give to whoever wakes up first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from typing import Any, NamedTuple
+
+from postroad.config import split_address
+from postroad.config.schema import Config
+
+
+class _Key(NamedTuple):
+    """at: number of the listener, -1: HTTP."""
+
+    at: int
+    address: str
+
+
+class _Place(NamedTuple):
+    """Where a socket is bound. address: as bind() takes it."""
+
+    family: socket.AddressFamily
+    address: Any
+
+
+class Doors:
+    """Calls block, shortly."""
+
+    def __init__(self, engines: int) -> None:
+        self._engines = engines
+        self._places: dict[_Key, list[_Place]] = {}
+        self._sockets: list[dict[_Key, list[socket.socket]]] = [{} for _ in range(engines)]
+
+    def open(self, config: Config) -> None:
+        """Bind what this configuration has and we have not; close what it has not. Raises OSError and ValueError, with
+        nothing changed."""
+        wanted = [_Key(at, listener.address) for at, listener in enumerate(config.listener)]
+        if config.http.address:
+            wanted.append(_Key(-1, config.http.address))
+        new = [key for key in wanted if key not in self._places]
+        try:
+            for key in new:
+                self._open(key)
+        except BaseException:
+            for key in new:
+                self._close(key)
+            raise
+        for key in self._places.keys() - set(wanted):
+            self._close(key)
+
+    def of(self, engine: int, config: Config) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+        """(descriptors for each listener, those for HTTP). Binds again what was shut. Raises OSError."""
+        have = self._sockets[engine]
+        for key, places in self._places.items():
+            if key not in have:
+                have[key] = []
+                for place in places:
+                    have[key].append(_bind(place, share=self._engines > 1))
+        fds = {key: tuple(sock.fileno() for sock in sockets) for key, sockets in have.items()}
+        listeners = tuple(fds[_Key(at, listener.address)] for at, listener in enumerate(config.listener))
+        return listeners, fds.get(_Key(-1, config.http.address), ())
+
+    def shut(self, engine: int) -> None:
+        """This engine takes no connections for a while: let others have them."""
+        for sockets in self._sockets[engine].values():
+            for sock in sockets:
+                sock.close()
+        self._sockets[engine].clear()
+
+    def close(self) -> None:
+        for engine in range(self._engines):
+            self.shut(engine)
+        self._places.clear()
+
+    def _open(self, key: _Key) -> None:
+        share = self._engines > 1
+        places = self._places[key] = []
+        for place in _places(key.address):
+            if share:
+                # With SO_REUSEPORT another server of ours would not be in the way; so ask without it.
+                probe = _bind(place, share=False)
+                place = _Place(place.family, probe.getsockname())  # a port 0 is chosen once
+                probe.close()
+            first = _bind(place, share=share)
+            place = _Place(place.family, first.getsockname())
+            places.append(place)
+            rest = [_bind(place, share=share) for _ in range(1, self._engines)]
+            for have, sock in zip(self._sockets, [first, *rest], strict=True):
+                have.setdefault(key, []).append(sock)
+
+    def _close(self, key: _Key) -> None:
+        self._places.pop(key, None)
+        for have in self._sockets:
+            for sock in have.pop(key, []):
+                sock.close()
+
+
+def _places(address: str) -> list[_Place]:
+    host, port = split_address(address)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise OSError(errno.EADDRNOTAVAIL, f"{address}: {error.strerror}") from error
+    places = [_Place(family, where) for family, _, _, _, where in found]
+    return list(dict.fromkeys(places))
+
+
+def _bind(place: _Place, *, share: bool) -> socket.socket:
+    sock = socket.socket(place.family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if place.family == socket.AF_INET6:
+            # Else [::] would take the port of 0.0.0.0 as well, and the two could not stand side by side.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(place.address)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            sock.close()
+        text = (
+            f"error while attempting to bind on address {place.address[:2]!r}: {os.strerror(error.errno or 0).lower()}"
+        )
+        raise OSError(error.errno, text) from None
+    return sock

@@ -1,0 +1,188 @@
+"""The process of one engine: from its Start frame to the last commit."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import socket
+import sys
+from pathlib import Path
+from random import SystemRandom
+
+import structlog
+
+from postroad.config.schema import Config
+from postroad.console import HoldsError
+from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
+from postroad.journal import JournalError
+from postroad.journal.folders import beside
+from postroad.net import DnsResolver, SystemClock
+from postroad.serve.control import Answer, ControlServer
+from postroad.serve.engine import Engine
+from postroad.serve.errors import StartError
+from postroad.serve.frames import CONTROL, Ready, Reload, Start, Use, pack, unpack
+from postroad.serve.kinds import KINDS
+from postroad.serve.link import Link
+from postroad.serve.reload import Generations
+
+log = structlog.get_logger()
+
+# The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
+_SWITCH_INTERVAL = 0.0005
+_OWN_FILES = 200  # descriptors for the journal, look-ups, the local sockets
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def run_folder(data_dir: Path) -> Path:
+    """Where the local sockets of the running processes lie."""
+    return data_dir / "run"
+
+
+def engine_socket(number: int) -> str:
+    """The name, in the run folder, of the socket on which an engine answers control."""
+    return f"engine-{number}.sock"
+
+
+async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. Raises StartError."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    generation = unpack(start.generation)
+    config, data_dir = generation.config, generation.data_dir
+    _raise_file_limit(config)
+    rng = SystemRandom()
+    clock = SystemClock()
+    resolver = DnsResolver(config.dns, rng=rng, ipv6=config.delivery.use_ipv6)
+    sts = StsPolicies(data_dir / beside("mta-sts", start.number), resolver, HttpsFetch(resolver), clock)
+    try:
+        engine = Engine(
+            config,
+            data_dir,
+            clock=clock,
+            resolver=resolver,
+            rng=rng,
+            policies=TlsPolicies(resolver, sts),
+            number=start.number,
+            engines=start.engines,
+        )
+    except (OSError, JournalError) as error:
+        raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
+    except HoldsError as error:
+        raise StartError(str(error)) from error
+    engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
+
+    def apply(wanted: Config) -> None:
+        _raise_file_limit(wanted)
+        engine.reconfigure(wanted)
+
+    generations = Generations(generation, apply)
+
+    async def reload(*, dry_run: bool = False) -> object:
+        done = await generations.reload(dry_run=dry_run)
+        link.send(Use(pack(generations.current)))  # should we fall, the next of us shall know it
+        return done
+
+    def rollback() -> object:
+        done = generations.rollback()
+        link.send(Use(pack(generations.current)))
+        return done
+
+    answers: dict[str, Answer] = {
+        "status": engine.stats,
+        "queues": engine.paths,
+        "reload": reload,
+        "rollback": rollback,
+    }
+    try:
+        await engine.start(
+            [[socket.socket(fileno=fd) for fd in fds] for fds in start.listeners],
+            [socket.socket(fileno=fd) for fd in start.http],
+        )
+    except (OSError, ValueError) as error:
+        raise StartError(f"a listener can't be opened: {error}") from error
+    controls = await _controls(engine, answers, data_dir, start)
+    for problem in engine.hose.problems:
+        log.warning("alarm", alarm="consumer_cursor", text=problem)
+    smtp = tuple(f"{host}:{port}" for listener in engine.listeners for host, port in listener.addresses)
+    link.send(Ready(smtp, engine.http.address if engine.http is not None else None))
+    recovery = asyncio.create_task(_tell_recovery(engine))
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload_soon(frame: Reload) -> None:
+        task = asyncio.create_task(_reload(generations))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    link.on(Reload, reload_soon)
+    await stop.wait()
+    log.info("stopping", live=engine.stats().live)
+    recovery.cancel()
+    for control in controls:
+        await control.close()
+    await engine.stop()
+    await sts.close()
+    await resolver.close()
+    log.info("stopped")
+
+
+async def _controls(engine: Engine, answers: dict[str, Answer], data_dir: Path, start: Start) -> list[ControlServer]:
+    """The sockets on which this engine answers."""
+    folder = run_folder(data_dir)
+    servers = [ControlServer(folder, answers, engine.console, socket_name=engine_socket(start.number))]
+    if start.number == 0 and not KINDS[CONTROL].exists:
+        servers.append(ControlServer(data_dir, answers, engine.console))
+    started = []
+    for server in servers:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            await server.start()
+            started.append(server)
+        except OSError as error:
+            text = f"the control socket in {data_dir} can't be opened: {error}"
+            if error.errno not in _NO_ROOM:
+                await engine.stop()
+                raise StartError(text) from error
+            # Mail that is queued can still be delivered; commands have to wait for the next start.
+            log.warning("alarm", alarm="no_control_socket", text=text)
+    return started
+
+
+async def _tell_recovery(engine: Engine) -> None:
+    try:
+        messages = await engine.recovered()
+    except Exception as error:
+        # Mail goes on, but nothing is compacted or dropped any more, and what was not loaded waits for the next start.
+        text = f"the journal of the last run could not be loaded whole: {error!r}"
+        log.error("alarm", alarm="recovery_failed", text=text)
+        return
+    log.info("recovered", messages=messages, damage=len(engine.journal.damage))
+
+
+async def _reload(generations: Generations) -> None:
+    """After a SIGHUP there is nobody to answer, so the log says how it went."""
+    try:
+        done = await generations.reload()
+    except ValueError as error:
+        log.error("reload_failed", problem=str(error))
+        return
+    for change in done.changes:
+        log.info("config_change", **change._asdict())
+    for change in done.restart:
+        log.warning("config_change", needs="restart", **change._asdict())
+    for text in done.warnings:
+        log.warning("config", problem=text)
+    log.info("reloaded", generation=done.number)
+
+
+def _raise_file_limit(config: Config) -> None:
+    """Ask the system for as many descriptors as the limits on connections allow to be in use: the soft limit that most
+    systems begin with, 1024, is meant for programs of another kind. A crowd that took them all would take the journal's
+    too, and all new mail would be put off while it stays."""
+    wanted = _OWN_FILES + config.http.max_connections + config.delivery.server_max_connections
+    wanted += sum(listener.max_sessions for listener in config.listener)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning("files", limit=most, wanted=wanted, text="fewer open files than connections are allowed: ulimit -n")
