@@ -166,6 +166,10 @@ def _read(option: Option, data: object) -> object:
             return parse_rate(data)
         case Form.TEXTS, list() if all(isinstance(item, str) for item in data):
             return data
+        case Form.WORDS, dict() if all(isinstance(item, str) for item in data.values()):
+            return data
+        case Form.FREE, dict():
+            return data
         case _:
             pass
     raise ValueError(f"must be {option.form.value}, not {_shown(data)}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
@@ -36,6 +37,8 @@ class Form(Enum):
     SIZE = "a size"
     RATE = "a rate"
     TEXTS = "a list of texts"
+    WORDS = "a table of texts"
+    FREE = "a table of anything"
     TABLE = "a table"
     TABLES = "a list of tables"
 
@@ -143,6 +146,8 @@ _FORMS: dict[object, Form] = {
     Size: Form.SIZE,
     Rate: Form.RATE,
     list[str]: Form.TEXTS,
+    dict[str, str]: Form.WORDS,
+    dict[str, Any]: Form.FREE,
 }
 
 
@@ -182,5 +187,11 @@ def toml_text(value: object) -> str:
         return repr(value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(name)} = {toml_text(item)}" for name, item in value.items()) + "}"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text) + '"'
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)

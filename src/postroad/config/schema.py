@@ -6,7 +6,7 @@ Times are seconds (`Duration`), sizes are bytes (`Size`); a file may write "20m"
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -40,6 +40,8 @@ Blackhole = Literal["no", "discard", "fail"]
 Tls = Literal["no", "if-available", "required"]
 TlsVerify = Literal["none", "ca", "host"]
 TlsVersion = Literal["1.2", "1.3"]
+OnError = Literal["tempfail", "continue"]
+RuleAction = Literal["continue", "accept", "reject", "tempfail", "disconnect", "discard", "tarpit", "retry", "fail"]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,7 +116,7 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     ] = 10_000
     max_sessions_per_peer: Annotated[
         int, Meta(ge=0, description="Sessions open at once from one address; 0: no limit.")
-    ] = 0
+    ] = 1000
     max_message_size: Annotated[
         Size, Meta(description="Largest message, in octets, announced as SIZE; 552 5.3.4 above it.")
     ] = Size(50 << 20)
@@ -133,6 +135,12 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     max_bad_commands: Annotated[
         int, Meta(ge=1, description="Errors and refusals since a session's last accepted message before 421 4.7.0.")
     ] = 20
+    max_idle_commands: Annotated[
+        int, Meta(ge=1, description="RSET, NOOP, VRFY, HELP and EHLO since a session's last message before 421 4.7.0.")
+    ] = 100
+    max_rejection_events: Annotated[
+        int, Meta(ge=0, description="Refusals a minute that are events, of one address; the rest is one. 0: no limit.")
+    ] = 60
     max_headers_size: Annotated[Size, Meta(description="Octets of the header section; larger gets 554 5.6.0.")] = Size(
         1 << 20
     )
@@ -148,6 +156,9 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     message_time: Annotated[Duration, Meta(description="Longest time one message's content may take to arrive.")] = (
         Duration(1800)
     )
+    session_time: Annotated[
+        Duration, Meta(ge=1, description="Age at which a session ends with 421 4.4.2 when no message is under way.")
+    ] = Duration(14400)
     max_unfinished: Annotated[
         Size,
         Meta(
@@ -197,6 +208,9 @@ class HttpOptions(Section, frozen=True, kw_only=True):
     idle_time: Annotated[
         Duration, Meta(description="Silence before a connection is closed, and the longest a request's head may take.")
     ] = Duration(75)
+    request_time: Annotated[
+        Duration, Meta(ge=1, description="Longest time a request may take to arrive; then the connection is closed.")
+    ] = Duration(600)
     keys: Annotated[list[ApiKey], Meta(description="API keys.")] = field(default_factory=list)
 
 
@@ -559,6 +573,64 @@ class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
     provider_max_connections: int | None = None
 
 
+class PolicyOptions(Section, frozen=True, kw_only=True):
+    """A plug-in: Python code that is asked in phases of a message's life."""
+
+    name: Annotated[str, Meta(description='For logs and counters; "": the name of the file or package.')] = ""
+    file: Annotated[str, Meta(description="Python file, relative to this one's folder.")] = ""
+    package: Annotated[str, Meta(description="Module of an installed package, instead of a file.")] = ""
+    listeners: Annotated[
+        list[str], Meta(description='Listeners it is for, by their address; "http" for HTTP. Empty: all.')
+    ] = field(default_factory=list)
+    phases: Annotated[list[str], Meta(description="Phases it is asked in, of those it has. Empty: all.")] = field(
+        default_factory=list
+    )
+    time_limit: Annotated[Duration, Meta(description="Longest time one call may wait.")] = Duration(5)
+    on_error: Annotated[
+        OnError,
+        Meta(description="When it raises or takes too long: tempfail (451; the attempt is put off) or continue."),
+    ] = "tempfail"
+    thread: Annotated[bool, Meta(description="Call its functions in threads, because they block.")] = False
+    options: Annotated[dict[str, Any], Meta(description="What it is told; see its own documentation.")] = field(
+        default_factory=dict
+    )
+
+
+class RuleOptions(Section, frozen=True, kw_only=True):
+    """A rule: what to do in a phase when an expression is true."""
+
+    name: Annotated[str, Meta(description='For logs and counters; "": rule and its number.')] = ""
+    phase: Annotated[str, Meta(description="When it is asked; see docs/reference/hooks.md.")] = "message"
+    when: Annotated[str, Meta(description="Expression in CEL (Common Expression Language).")] = "true"
+    listeners: Annotated[list[str], Meta(description='As of [[policy]]; "http" for HTTP. Empty: all.')] = field(
+        default_factory=list
+    )
+    action: Annotated[RuleAction, Meta(description="What is said; `continue` for a rule that only changes things.")] = (
+        "continue"
+    )
+    code: Annotated[int, Meta(description="SMTP code of a refusal; 0: the action's own.")] = 0
+    text: Annotated[str, Meta(description="Text of a refusal, or the reason of a discard.")] = ""
+    seconds: Annotated[float, Meta(ge=0, description="Of a tarpit or a retry.")] = 0.0
+    set: Annotated[dict[str, str], Meta(description="Context values: name and value.")] = field(default_factory=dict)
+    set_header: Annotated[dict[str, str], Meta(description="Header fields to set (replace): name and text.")] = field(
+        default_factory=dict
+    )
+    add_header: Annotated[dict[str, str], Meta(description="Header fields to put in front.")] = field(
+        default_factory=dict
+    )
+    remove_header: Annotated[list[str], Meta(description="Header fields to take out, by name.")] = field(
+        default_factory=list
+    )
+    add_recipient: Annotated[list[str], Meta(description="Recipients to add; phase `message`.")] = field(
+        default_factory=list
+    )
+    binding: Annotated[str, Meta(description="Binding of the message.")] = ""
+    group: Annotated[str, Meta(description="Group the message's binding is chosen from.")] = ""
+    domain: Annotated[str, Meta(description="Routing domain of the message.")] = ""
+    priority: Annotated[int | None, Meta(description="Priority of the message in its queue.")] = None
+    expires_in: Annotated[Duration | None, Meta(description="When the message expires, after it was taken.")] = None
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -576,6 +648,12 @@ class Config(Section, frozen=True, kw_only=True):
     domain: Annotated[list[DomainOptions], Meta(description="Options by routing domain.")] = field(default_factory=list)
     provider: Annotated[list[ProviderOptions], Meta(description="Mailbox providers.")] = field(default_factory=list)
     reply: Annotated[list[ReplyOptions], Meta(description="What to make of refusals.")] = field(default_factory=list)
+    policy: Annotated[list[PolicyOptions], Meta(description="Plug-ins, in the order they are asked.")] = field(
+        default_factory=list
+    )
+    rule: Annotated[list[RuleOptions], Meta(description="Rules, asked after the plug-ins of a phase.")] = field(
+        default_factory=list
+    )
     dns: DnsOptions = field(default_factory=DnsOptions)
     tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
     journal: JournalOptions = field(default_factory=JournalOptions)
