@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from postroad.config.schema import ApiKey
 
-GRANTS = ("transmissions", "metrics", "admin")
+GRANTS = ("transmissions", "metrics", "admin", "smtp")
 
 
 class Key(NamedTuple):
