@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORPUS := $(VENV)/corpus/.ready
+SUITES := $(VENV)/suites/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -28,13 +29,19 @@ $(CORPUS): requirements-corpus.txt $(READY)
 	  --target $(VENV)/corpus -r requirements-corpus.txt
 	@touch $@
 
+# Published test suites that stand in source packages.
+$(SUITES): requirements-suites.txt $(READY)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
+	  --dest $(VENV)/suites -r requirements-suites.txt
+	@touch $@
+
 tools: $(READY) ## install the mail tools the tests talk to (swaks, smtp-source, smtp-sink, curl), if they are missing
 	@PYTHON=$(BIN)/python sh .ci/tools
 
 run: $(READY) ## start Postroad with simulated providers on loopback and send real mail through it
 	$(BIN)/python -m postroad.lab.demo $(ARGS)
 
-test: $(READY) $(CORPUS) tools ## run the tests
+test: $(READY) $(CORPUS) $(SUITES) tools ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated docs
@@ -54,7 +61,7 @@ docs: $(READY) ## write the generated reference pages
 bench: $(READY) tools ## measure (about ten minutes; quiet machine, please)
 	$(BIN)/python -m bench.relay $(ARGS)
 
-soak: $(READY) $(CORPUS) tools ## the long tests: hundreds of crashes, thousands of seeds
+soak: $(READY) $(CORPUS) $(SUITES) tools ## the long tests: hundreds of crashes, thousands of seeds
 	$(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from random import Random
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import dns.exception
 import dns.flags
@@ -23,6 +23,7 @@ import dns.rcode
 import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.PTR
 import dns.rdtypes.ANY.TLSA
 import dns.rdtypes.ANY.TXT
 import dns.rdtypes.IN.A
@@ -125,6 +126,22 @@ class DnsResolver:
         if answer.kind is _Kind.FAILED:
             raise DnsFailure(answer.why)
         return [b"".join(cast(dns.rdtypes.ANY.TXT.TXT, record).strings) for record in answer.records]
+
+    async def records(self, name: str, kind: Literal["A", "AAAA", "MX", "PTR"]) -> list[str]:
+        """What stands at a name, and nothing put in its place: addresses, or host names by rising preference ("" is
+        the root). [] when there is nothing. Raises DnsFailure."""
+        answer = await self._look_up(name, dns.rdatatype.from_text(kind))
+        if answer.kind is _Kind.FAILED:
+            raise DnsFailure(answer.why)
+        found = []
+        for record in answer.records:
+            if kind in ("A", "AAAA"):
+                found.append(cast("dns.rdtypes.IN.A.A | dns.rdtypes.IN.AAAA.AAAA", record).address)
+            elif kind == "MX":
+                found.append(_text(cast(dns.rdtypes.ANY.MX.MX, record).exchange))
+            else:
+                found.append(_text(cast(dns.rdtypes.ANY.PTR.PTR, record).target))
+        return found
 
     async def authentic_hosts(self, domain: str) -> frozenset[str]:
         """See `postroad.net.names.PolicyResolver`."""
