@@ -161,7 +161,7 @@ def test_another_version_is_told_apart_from_damage(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("postroad.journal.format.VERSION", VERSION + 1)
     later = FileHeader(MAIL, 0, 1, 0, 0, 1, SALT).pack()
     monkeypatch.undo()
-    with pytest.raises(JournalError, match=f"version {VERSION + 1}; this program reads version {VERSION}"):
+    with pytest.raises(JournalError, match=f"version {VERSION + 1}; this program reads versions 1 to {VERSION}"):
         read_file_header(later)
 
 

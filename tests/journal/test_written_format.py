@@ -8,7 +8,7 @@ from pathlib import Path
 from xxhash import xxh3_64_intdigest
 
 from postroad.journal import Event, LiveRecipient, Mail
-from postroad.journal.format import EVENT, FileHeader, MovedMail, pack_event, pack_mail
+from postroad.journal.format import EVENT, HOMED_MAIL, FileHeader, MovedMail, pack_event, pack_mail
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "journal-format.md"
 PLACE, SALT = 3 << 32 | 4096, 0x1122_3344_5566_7788
@@ -33,12 +33,12 @@ def text(number: int) -> bytes:
 
 
 def test_file_header() -> None:
-    header = FileHeader(EVENT, 5, 7, 6, 999, 1_700_000_000_123, SALT, 10, 8, PLACE, 2, 3, 4, 77)
+    header = FileHeader(EVENT, 5, 7, 6, 999, 1_700_000_000_123, SALT, 10, 8, PLACE, 2, 3, 4, 77, 5, 6)
     data = header.pack()
     fields = read(data, "File header, 128 bytes")
     assert len(data) == 128
     assert data[:8] == b"POSTROAD" == text(fields.pop("magic"))
-    assert fields.pop("version") == 1
+    assert fields.pop("version") == 2
     assert fields.pop("check") == xxh3_64_intdigest(data[:120])
     assert fields == header._asdict()
 
@@ -73,6 +73,15 @@ def test_mail_record() -> None:
             + (600).to_bytes(8, "little"),
             1,
         ),
+        (
+            MovedMail(moved, live, 0, HOMED_MAIL),
+            (12).to_bytes(8, "little")
+            + (1).to_bytes(2, "little")
+            + (5).to_bytes(2, "little")
+            + bytes(4)
+            + (600).to_bytes(8, "little"),
+            2,
+        ),
     ):
         data = b"".join(pack_mail(record, PLACE, SALT))
         fields = read(data, "Mail record")
@@ -81,7 +90,11 @@ def test_mail_record() -> None:
         assert fields["entries_check"] == xxh3_64_intdigest(entries, SALT ^ PLACE) & 0xFFFFFFFF
         assert fields["meta_hash"] == xxh3_64_intdigest(b"meta")
         assert fields["body_hash"] == xxh3_64_intdigest(b"tracecontent")
-        assert (fields["flags"], fields["recipients"], fields["origin"]) == (flags, 2 - flags, 2 * flags)
+        assert (fields["flags"], fields["recipients"], fields["origin"]) == (
+            flags,
+            1 if flags else 2,
+            2 if flags == 1 else 0,
+        )
         assert fields["received_ms"] == mail.received_ms
         assert (fields["meta_length"], fields["trace_length"], fields["content_length"]) == (4, 5, 7)
         assert data[64:].rstrip(b"\0") == entries + b"metatracecontent"

@@ -7,11 +7,13 @@ that log, the event hose is its tail. docs/reference/journal-format.md describes
 from postroad.journal.commit import Committer, Injection, InlineCommitter, ThreadCommitter
 from postroad.journal.disk import Disk, File, Lock, OsDisk
 from postroad.journal.errors import JournalDamaged, JournalError, JournalFull, JournalLocked
+from postroad.journal.folders import beside, journal_folder, journal_folders
 from postroad.journal.journal import Journal, JournalStats
-from postroad.journal.proof import Audit, audit
+from postroad.journal.proof import Audit, audit, audit_all
 from postroad.journal.reader import EventReader
 from postroad.journal.records import (
     ACCEPTED,
+    HOMED,
     STATE,
     TERMINAL,
     Damage,
@@ -29,6 +31,7 @@ from postroad.journal.tools import Check, Compacted, Dumped, Stat, StreamStat, c
 
 __all__ = [
     "ACCEPTED",
+    "HOMED",
     "STATE",
     "TERMINAL",
     "Audit",
@@ -61,9 +64,13 @@ __all__ = [
     "StreamStat",
     "ThreadCommitter",
     "audit",
+    "audit_all",
+    "beside",
     "check",
     "compact",
     "dump",
+    "journal_folder",
+    "journal_folders",
     "pack_place",
     "split_place",
     "stat",

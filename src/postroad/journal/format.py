@@ -1,4 +1,5 @@
-"""The bytes of the journal, version 1. The written description is docs/reference/journal-format.md.
+"""The bytes of the journal, version 2; version 1 is read as well (it lacks HOMED and what counts it). The written
+description is docs/reference/journal-format.md.
 
 All integers are little-endian; every record begins at a multiple of 8. A header's check is keyed with the journal's
 salt and the record's own position, so that bytes which a sender put into a message can't pass for a record, even when
@@ -15,7 +16,8 @@ from xxhash import xxh3_64, xxh3_64_intdigest
 from postroad.journal.errors import JournalDamaged, JournalError
 from postroad.journal.records import Event, LiveRecipient, Mail
 
-VERSION = 1
+VERSION = 2
+OLDEST_VERSION = 1
 MAIL, EVENT = 1, 2
 STREAM_NAMES = {MAIL: "mail", EVENT: "event"}
 
@@ -26,8 +28,8 @@ VOID_MAGIC = 0x44494F56  # "VOID"
 MAGIC_BYTES = {MAIL: MAIL_MAGIC.to_bytes(4, "little"), EVENT: EVENT_MAGIC.to_bytes(4, "little")}
 
 # magic, version, stream, spare, engine, segment, previous, previous_end, created_ms, salt,
-# accepted, terminal, accepted_place, accepted_index, low, high, spare, last_id, spare, check
-FILE_HEADER = Struct("<8sHBxIIIQQQQQQIII4xQ24xQ")
+# accepted, terminal, accepted_place, accepted_index, low, high, spare, last_id, homed_in, homed_out, spare, check
+FILE_HEADER = Struct("<8sHBxIIIQQQQQQIII4xQQQ8xQ")
 FILE_HEADER_SIZE = FILE_HEADER.size
 _FILE_CHECKED = FILE_HEADER_SIZE - 8
 
@@ -43,7 +45,10 @@ HEADER_SIZE = 64
 EVENT_CHECKED = 56
 _MAIL_CHECKED = 60
 _U32 = 0xFFFFFFFF
-MOVED = 1  # flag of a mail record: a copy made by compaction
+# Flags of a mail record.
+MOVED = 1  # a copy made by compaction
+HOMED_MAIL = 2  # it came from the journal of another engine
+_STATED = MOVED | HOMED_MAIL  # its entries carry the messages' state
 _MOVED_ENTRY = Struct("<QHH4xQ")  # id, index, attempts, next_attempt_ms
 
 MAX_ATTEMPTS = 0xFFFF
@@ -59,7 +64,8 @@ class FileHeader(NamedTuple):
     previous, previous_end: the segment before it and the offset behind that one's last kept record: bytes from there on
     were never acknowledged. low, high: lowest and highest mail segment that events of the previous segment refer to
     (0, 0: none). accepted, terminal: ACCEPTED and TERMINAL events ever written. accepted_place, accepted_index: of the
-    one with the highest place. last_id: highest message id. From accepted on they are 0 in mail segments.
+    one with the highest place. last_id: highest message id. homed_in, homed_out: how many of the ACCEPTED and TERMINAL
+    events are HOMED. From accepted on they are 0 in mail segments.
     """
 
     stream: int
@@ -76,6 +82,8 @@ class FileHeader(NamedTuple):
     low: int = 0
     high: int = 0
     last_id: int = 0
+    homed_in: int = 0
+    homed_out: int = 0
 
     def pack(self) -> bytes:
         head = FILE_HEADER.pack(FILE_MAGIC, VERSION, *self, 0)[:_FILE_CHECKED]
@@ -90,8 +98,9 @@ def read_file_header(data: bytes) -> FileHeader:
     # Every version keeps magic, version and check where they are, so damage is not mistaken for another version.
     if check != xxh3_64_intdigest(data[:_FILE_CHECKED]):
         raise JournalDamaged("the segment header's check does not match")
-    if version != VERSION:
-        raise JournalError(f"written in format version {version}; this program reads version {VERSION}")
+    if not OLDEST_VERSION <= version <= VERSION:
+        known = f"versions {OLDEST_VERSION} to {VERSION}"
+        raise JournalError(f"written in format version {version}; this program reads {known}")
     return FileHeader(*fields)
 
 
@@ -146,14 +155,16 @@ def void_size(data: bytes, at: int, key: int) -> int:
 
 
 class MovedMail:
-    """What compaction writes: the messages of one record that are not done, with their state. origin: old segment."""
+    """Messages of one record that are not done, with their state. flags: MOVED, what compaction writes; origin is the
+    old segment. Or HOMED_MAIL, what comes from another journal; origin is 0."""
 
-    __slots__ = ("live", "mail", "origin")
+    __slots__ = ("flags", "live", "mail", "origin")
 
-    def __init__(self, mail: Mail, live: list[LiveRecipient], origin: int) -> None:
+    def __init__(self, mail: Mail, live: list[LiveRecipient], origin: int, flags: int = MOVED) -> None:
         self.mail = mail
         self.live = live
         self.origin = origin
+        self.flags = flags
 
 
 def mail_size(record: Mail | MovedMail) -> int:
@@ -167,7 +178,7 @@ def mail_size(record: Mail | MovedMail) -> int:
 def pack_mail(record: Mail | MovedMail, place: int, salt: int) -> Buffers:
     """The record as separate buffers: content is not copied. place: where it will stand."""
     if isinstance(record, MovedMail):
-        mail, flags, origin, count = record.mail, MOVED, record.origin, len(record.live)
+        mail, flags, origin, count = record.mail, record.flags, record.origin, len(record.live)
         entries = b"".join(
             _MOVED_ENTRY.pack(entry.message_id, entry.index, min(entry.attempts, MAX_ATTEMPTS), entry.next_attempt_ms)
             for entry in record.live
@@ -220,7 +231,7 @@ class MailHead(NamedTuple):
     @property
     def front_size(self) -> int:
         """Octets before the meta: header and entries."""
-        return HEADER_SIZE + self.recipients * (_MOVED_ENTRY.size if self.flags & MOVED else 8)
+        return HEADER_SIZE + self.recipients * (_MOVED_ENTRY.size if self.flags & _STATED else 8)
 
     @property
     def record_size(self) -> int:
@@ -240,7 +251,7 @@ def read_mail_entries(data: bytes, at: int, head: MailHead, key: int) -> list[Li
     entries = data[at + HEADER_SIZE : at + head.front_size]
     if head.entries_check != xxh3_64_intdigest(entries, key) & _U32:
         return None
-    if head.flags & MOVED:
+    if head.flags & _STATED:
         return [LiveRecipient._make(fields) for fields in _MOVED_ENTRY.iter_unpack(entries)]
     if head.recipients == 1:
         return [LiveRecipient(int.from_bytes(entries, "little"), 0, 0, 0)]

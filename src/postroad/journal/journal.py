@@ -24,11 +24,14 @@ from postroad.journal.compaction import compact_segment
 from postroad.journal.cycle import Cycle
 from postroad.journal.disk import Disk, File, Lock, OsDisk
 from postroad.journal.errors import JournalError
-from postroad.journal.format import FILE_HEADER_SIZE, MAIL, MAX_RECORD, MovedMail, mail_size
+from postroad.journal.format import FILE_HEADER_SIZE, HOMED_MAIL, MAIL, MAX_RECORD, MovedMail, mail_size
 from postroad.journal.live import LiveSegment, LiveTable
 from postroad.journal.opening import begin_writing, kept_events, remove_spares
 from postroad.journal.reader import EventReader, MailReader
 from postroad.journal.records import (
+    ACCEPTED,
+    HOMED,
+    TERMINAL,
     Damage,
     Event,
     HoseEvent,
@@ -219,6 +222,25 @@ class Journal:
         elif done is not None:
             self._loop.call_soon(done, JournalError("the journal is closed"))
 
+    # Mail of other journals. No engine runs then: see serve/rehome.py.
+
+    def append_homed(self, mail: Mail, live: list[LiveRecipient], done: MailDone) -> None:
+        """Keep messages that another journal holds, with their state. done as for append_mail. When it is kept,
+        `append_gone` may be called on the other one."""
+        record = MovedMail(mail, live, 0, HOMED_MAIL)
+        if self._closed or self._cycle.refusal is not None:
+            self._loop.call_soon(done, self._cycle.refusal or JournalError("the journal is closed"))
+        else:
+            events = [Event(one.message_id, 0, b"", flags=ACCEPTED | HOMED, index=one.index) for one in live]
+            self._cycle.append_mail(PendingMail(record, events, done))
+
+    def append_gone(self, place: int, one: LiveRecipient, done: EventDone) -> None:
+        """This message of the record at place is in another journal now: here it is over."""
+        event = Event(
+            one.message_id, 0, b"", flags=TERMINAL | HOMED, attempts=one.attempts, place=place, index=one.index
+        )
+        self.append_event(event, done)
+
     def _tick(self) -> None:
         """Once a second: retention, compaction, a look at a failing disk."""
         self._tick_handle = self._loop.call_later(_TICK, self._tick)
@@ -255,6 +277,12 @@ class Journal:
         for segment in catalog.mail:
             self._live.review(segment.number)
         self._catalog = None
+
+    def preview(self, batch: int = 1000) -> Iterator[list[LiveMail]]:
+        """What recover() will yield; for a look before it."""
+        if self._catalog is not None:
+            live = {segment.number: LiveSegment() for segment in self._catalog.mail}
+            yield from Recovery(self._disk, self._directory, self._catalog, self._salt, live, self._owed).run(batch)
 
     def _note(self, found: list[Damage]) -> None:
         self.damage += found

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.commit import Injection, Writer
 from postroad.journal.format import EVENT, FILE_HEADER_SIZE, MAIL
-from postroad.journal.records import ACCEPTED, Event, split_place
+from postroad.journal.records import ACCEPTED, HOMED, Event, split_place
 from postroad.journal.retention import EventSegment
 from postroad.journal.survey import Survey
 from postroad.journal.tail import EventTail, MailTail, Setting
@@ -51,8 +51,11 @@ def begin_writing(
 
 
 def _injection(survey: Survey, at: int, make: Injection | None) -> Event:
-    mail, entry = survey.missing[at]
-    event = Event(entry.message_id, 0, b"") if make is None else make(entry.message_id, entry.index, mail)
+    mail, entry, homed = survey.missing[at]
+    if make is None or homed:
+        event = Event(entry.message_id, 0, b"", flags=HOMED if homed else 0)
+    else:
+        event = make(entry.message_id, entry.index, mail)
     event.flags |= ACCEPTED
     event.place = mail.place
     event.index = entry.index

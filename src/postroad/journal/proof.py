@@ -12,8 +12,9 @@ from pathlib import Path
 
 from postroad.journal.catalog import read_catalog
 from postroad.journal.disk import Disk, OsDisk
+from postroad.journal.folders import journal_folders
 from postroad.journal.format import FILE_HEADER_SIZE
-from postroad.journal.records import ACCEPTED, TERMINAL, pack_place
+from postroad.journal.records import ACCEPTED, HOMED, TERMINAL, pack_place
 from postroad.journal.scan import EventScanner, MailScanner, payload, row_is_whole
 from postroad.journal.survey import header_balance
 
@@ -22,7 +23,8 @@ _ATTEMPTS = 3
 
 @dataclass
 class Audit:
-    """accepted, terminal: since the journal began. queued: accepted and not ended. unannounced: of those, how many wait
+    """accepted, terminal: since the journal began. homed_in, homed_out: messages that came from the journals of other
+    engines, and went there. queued: those that are here and have not ended. unannounced: of those, how many wait
     for an injection event that a crash took (the next start writes it; they count as accepted). A damaged event counts
     all the same once a later segment's header counted it.
 
@@ -34,6 +36,8 @@ class Audit:
     terminal: int = 0
     queued: int = 0
     unannounced: int = 0
+    homed_in: int = 0
+    homed_out: int = 0
     lost: list[int] = field(default_factory=list)
     twice: list[int] = field(default_factory=list)
     reaccepted: list[int] = field(default_factory=list)
@@ -41,8 +45,8 @@ class Audit:
 
     @property
     def difference(self) -> int:
-        """accepted - terminal - queued: 0 when all is well."""
-        return self.accepted - self.terminal - self.queued
+        """accepted + homed_in - terminal - homed_out - queued: 0 when all is well."""
+        return self.accepted + self.homed_in - self.terminal - self.homed_out - self.queued
 
     @property
     def clean(self) -> bool:
@@ -65,13 +69,33 @@ def audit(directory: Path, disk: Disk | None = None) -> Audit:
     return result
 
 
+def audit_all(data_dir: Path, disk: Disk | None = None) -> tuple[Audit, dict[int, Audit]]:
+    """(the sum of all journals of a data folder, each by its engine). Otherwise as audit(). In the sum homed_in is
+    homed_out, or more by what a move that was cut short has put down twice; the next start takes one of the two away.
+    """
+    each = {engine: audit(folder, disk) for engine, folder in journal_folders(data_dir).items()}
+    total = Audit()
+    kinds: Counter[int] = Counter()
+    for one in each.values():
+        for name in ("accepted", "terminal", "queued", "unannounced", "homed_in", "homed_out"):
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.lost += one.lost
+        total.twice += one.twice
+        total.reaccepted += one.reaccepted
+        kinds.update(one.kinds)
+    total.kinds = dict(sorted(kinds.items()))
+    return total, each
+
+
 class _Mail:
     """Ids in the mail segments. plain: those in original records (not moved ones), which must have been announced, and
-    where in the order of acceptance. end: place behind the last record: what was accepted meanwhile stands there."""
+    where in the order of acceptance. homed: where those stand that came from another journal. end: place behind the
+    last record: what was accepted meanwhile stands there."""
 
     def __init__(self, directory: Path, disk: Disk) -> None:
         self.ids: set[int] = set()
         self.plain: dict[int, int] = {}
+        self.homed: dict[int, int] = {}
         self.torn: set[int] = set()
         self.end = 0
         catalog = read_catalog(disk, directory)
@@ -91,6 +115,8 @@ class _Mail:
                     self.plain.update((entry.message_id, _order(place, entry.index)) for entry in row.entries)
                     if torn:
                         self.torn.update(ids)
+                    elif row.homed:
+                        self.homed.update((one, place) for one in ids)
                 self.ids.update(ids)
             self.end = pack_place(segment.number, scanner.end)
 
@@ -107,6 +133,7 @@ def _audit(directory: Path, disk: Disk) -> Audit:
     kinds: Counter[int] = Counter()
     accepted: dict[int, int] = {}
     ended: set[int] = set()
+    away: dict[int, int] = {}  # ids that went to another journal, and the place they left
     latest = upto = 0  # the last ACCEPTED event, and the last before any hole: as in Survey
     catalog = read_catalog(disk, directory)
     for segment in catalog.events:
@@ -114,6 +141,7 @@ def _audit(directory: Path, disk: Disk) -> Audit:
             # It counted the events before it when they were whole.
             balance = header_balance(segment.header)
             result.accepted, result.terminal = balance.accepted, balance.terminal
+            result.homed_in, result.homed_out = balance.homed_in, balance.homed_out
             latest = _order(balance.accepted_place, balance.accepted_index)
         before, upto = upto, latest
         hole = segment.size
@@ -124,16 +152,24 @@ def _audit(directory: Path, disk: Disk) -> Audit:
                 if not segment.sealed and payload(window, row) is None:
                     hole = min(hole, row.offset)
                     continue  # half written: the next start makes it void
-                kinds[row.kind] += 1
+                if not row.flags & HOMED:
+                    kinds[row.kind] += 1
                 if row.flags & ACCEPTED:
                     result.accepted += 1
-                    if row.message_id in accepted:
+                    if row.flags & HOMED:
+                        result.homed_in += 1
+                        away.pop(row.message_id, None)
+                    elif row.message_id in accepted:
                         result.reaccepted.append(row.message_id)
                     accepted[row.message_id] = row.place
                     latest = _order(row.place, row.index)
                     announced.append((row.offset, latest))
                 if row.flags & TERMINAL:
                     result.terminal += 1
+                    if row.flags & HOMED:
+                        result.homed_out += 1
+                        away[row.message_id] = row.place
+                        continue
                     if row.message_id in ended:
                         result.twice.append(row.message_id)
                     ended.add(row.message_id)
@@ -142,17 +178,23 @@ def _audit(directory: Path, disk: Disk) -> Audit:
         if scanner.end == FILE_HEADER_SIZE:
             upto = before  # events that a crash took are made here first of all
     late = {message_id for message_id, order in mail.plain.items() if order > upto}
-    unannounced = late - accepted.keys() - mail.torn
+    # One that was here before, and came back, may have been announced then.
+    unannounced = {one for one in late - mail.torn if accepted.get(one, -1) < mail.homed.get(one, 0)}
+    away = {one: place for one, place in away.items() if mail.homed.get(one, 0) <= place}
     never = mail.torn - accepted.keys()  # its sync did not come to an end
     result.unannounced = len(unannounced)
     result.accepted += len(unannounced)
-    queued = mail.ids - ended - never
+    result.homed_in += sum(one in mail.homed for one in unannounced)
+    queued = mail.ids - ended - never - away.keys()
     for message_id, place in accepted.items():
-        if message_id not in ended and message_id not in mail.ids:
+        if message_id not in ended and message_id not in mail.ids and message_id not in away:
             if place >= mail.end:
                 queued.add(message_id)
             else:
                 result.lost.append(message_id)
     result.queued = len(queued)
+    # Until here the two counted what came and went as well.
+    result.accepted -= result.homed_in
+    result.terminal -= result.homed_out
     result.kinds = dict(sorted(kinds.items()))
     return result

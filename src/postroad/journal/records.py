@@ -13,6 +13,9 @@ from typing import NamedTuple
 ACCEPTED = 1  # the injection event of a message: exactly one for each recipient of each mail record
 TERMINAL = 2  # the message is over; writing this event is what removes it
 STATE = 4  # attempts and next_attempt_ms are the message's new state
+# Beside ACCEPTED: the message came from the journal of another engine, where it was accepted. Beside TERMINAL: it went
+# to one. Such an event is bookkeeping, without a payload.
+HOMED = 8
 
 _OFFSET_BITS = 32
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1

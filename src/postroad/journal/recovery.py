@@ -14,7 +14,7 @@ from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.disk import Disk, File
 from postroad.journal.live import LiveSegment
 from postroad.journal.nameless import Records, Search
-from postroad.journal.records import STATE, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
+from postroad.journal.records import HOMED, STATE, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
 from postroad.journal.scan import EventScanner, MailRow, MailScanner, row_is_whole
 from postroad.journal.survey import gap_damage, quarantine
 
@@ -26,12 +26,15 @@ _NEXT_MASK = (1 << _NEXT_BITS) - 1
 class Fold:
     """What the events say of messages in these mail segments.
 
-    done: ids that ended. The last state of a message is packed into one integer: a million tuples would cost 200 MB.
+    done: ids that ended. away: those that went to another journal, with the place of the record that they left: should
+    one come back, it comes in a record behind that. The last state of a message is packed into one integer: a million
+    tuples would cost 200 MB.
     """
 
     def __init__(self, existing: set[int]) -> None:
         self.existing = existing
         self.done: set[int] = set()
+        self.away: dict[int, int] = {}
         self._state: dict[int, int] = {}
 
     def relevant(self, segment: Segment) -> bool:
@@ -47,7 +50,10 @@ class Fold:
                 if not flags & (TERMINAL | STATE) or row.place >> 32 not in existing:
                     continue
                 if flags & TERMINAL:
-                    done.add(row.message_id)
+                    if flags & HOMED:
+                        self.away[row.message_id] = row.place
+                    else:
+                        done.add(row.message_id)
                     state.pop(row.message_id, None)
                 else:
                     next_attempt_ms = min(row.next_attempt_ms, _NEXT_MASK)
@@ -152,12 +158,13 @@ class Recovery:
             self._superseded.setdefault(origin, set()).update(moved.message_id for moved in row.entries)
         if row.moved:
             self._records.moved.extend(moved.message_id for moved in row.entries)
+        away = self._fold.away
         done, superseded = self._fold.done, self._superseded.get(segment.number, ())
         place = pack_place(segment.number, row.offset)
         entry.total += len(row.entries)
         live: list[LiveRecipient] = []
         for one in row.entries:
-            if one.message_id in done or one.message_id in superseded:
+            if one.message_id in done or one.message_id in superseded or place <= away.get(one.message_id, 0):
                 entry.done.append(one.message_id)
             else:
                 live.append(self._fold.latest(one, place))

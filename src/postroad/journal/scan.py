@@ -19,6 +19,7 @@ from postroad.journal.format import (
     EVENT_MAGIC,
     FILE_HEADER_SIZE,
     HEADER_SIZE,
+    HOMED_MAIL,
     MAGIC_BYTES,
     MAIL,
     MOVED,
@@ -69,6 +70,11 @@ class MailRow(NamedTuple):
     @property
     def moved(self) -> bool:
         return bool(self.head.flags & MOVED)
+
+    @property
+    def homed(self) -> bool:
+        """It came from another journal, and was announced here as mail that is new."""
+        return bool(self.head.flags & HOMED_MAIL)
 
     @property
     def body_length(self) -> int:

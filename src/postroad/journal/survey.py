@@ -12,7 +12,7 @@ from pathlib import Path
 from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.disk import Disk, File
 from postroad.journal.format import FILE_HEADER_SIZE, HEADER_SIZE, STREAM_NAMES, FileHeader, pack_void
-from postroad.journal.records import ACCEPTED, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
+from postroad.journal.records import ACCEPTED, HOMED, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
 from postroad.journal.scan import WINDOW, EventRow, EventScanner, Gap, MailScanner, payload, row_is_whole
 from postroad.journal.tail import Balance
 
@@ -41,7 +41,8 @@ class Survey:
 
     balance: of all events kept. event_end, mail_end: where the records of each stream's last segment end. low, high:
     mail segments that the last event segment tells of.
-    missing: committed mail without an injection event, in mail order: those events are to be written first of all.
+    missing: committed mail without an injection event, in mail order: those events are to be written first of all. The
+    flag says that it came from another journal.
     """
 
     def __init__(self, disk: Disk, directory: Path, catalog: Catalog, salt: int, *, sync: bool) -> None:
@@ -53,7 +54,7 @@ class Survey:
         self.balance = Balance()
         self.event_end = self.mail_end = FILE_HEADER_SIZE
         self.low = self.high = 0
-        self.missing: list[tuple[LiveMail, LiveRecipient]] = []
+        self.missing: list[tuple[LiveMail, LiveRecipient, bool]] = []
         self.damage: list[Damage] = []
         # The last injection event before any hole, and the ids of those behind the first hole.
         self._upto = (0, 0)
@@ -166,7 +167,7 @@ class Survey:
                 torn.append(Gap(row.offset, row.size, False))
                 continue
             mail = LiveMail(place, row.head.received_ms, row.body_length, row.meta, row.entries)
-            self.missing += [(mail, entry) for entry in new]
+            self.missing += [(mail, entry, row.homed) for entry in new]
             last_id = max(self.balance.last_id, *(entry.message_id for entry in new))
             self.balance = self.balance._replace(last_id=last_id)
         self.mail_end = scanner.end
@@ -211,12 +212,12 @@ def _begins_before(segment: Segment, injections: list[EventRow], end: int) -> bo
 
 
 def header_balance(header: FileHeader) -> Balance:
-    return Balance(header.accepted, header.terminal, header.accepted_place, header.accepted_index, header.last_id)
+    return Balance(*(getattr(header, name) for name in Balance._fields))
 
 
 def count_events(rows: Iterable[EventRow], balance: Balance, low: int, high: int) -> tuple[Balance, int, int]:
     """The balance, and the lowest and highest mail segment told of, after these events."""
-    accepted, terminal, accepted_place, accepted_index, last_id = balance
+    accepted, terminal, accepted_place, accepted_index, last_id, homed_in, homed_out = balance
     for row in rows:
         if row.flags & TERMINAL:
             terminal += 1
@@ -228,4 +229,7 @@ def count_events(rows: Iterable[EventRow], balance: Balance, low: int, high: int
         high = max(high, segment)
         if segment and (segment < low or not low):
             low = segment
-    return Balance(accepted, terminal, accepted_place, accepted_index, last_id), low, high
+        if row.flags & HOMED:
+            homed_in += row.flags & ACCEPTED
+            homed_out += (row.flags & TERMINAL) >> 1
+    return Balance(accepted, terminal, accepted_place, accepted_index, last_id, homed_in, homed_out), low, high

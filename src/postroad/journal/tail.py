@@ -25,7 +25,7 @@ from postroad.journal.format import (
     pack_event,
     pack_mail,
 )
-from postroad.journal.records import ACCEPTED, TERMINAL, Event, Mail, pack_place
+from postroad.journal.records import ACCEPTED, HOMED, TERMINAL, Event, Mail, pack_place
 
 R = TypeVar("R")
 
@@ -212,6 +212,7 @@ class Tail(Generic[R]):
     def resume(self, header: FileHeader, file: File) -> None:
         """Fill a segment that holds nothing but its header. Raises OSError."""
         file.truncate(FILE_HEADER_SIZE)  # whatever a crash left there
+        file.write([header.pack()], 0, sync=False)  # in our version of the format
         file.preallocate(self._set.segment_size)
         file.sync()
         self._previous, self._previous_end = header.previous, header.previous_end
@@ -283,6 +284,8 @@ class Balance(NamedTuple):
     accepted_place: int = 0
     accepted_index: int = 0
     last_id: int = 0
+    homed_in: int = 0
+    homed_out: int = 0
 
 
 class EventTail(Tail[Event]):
@@ -314,7 +317,7 @@ class EventTail(Tail[Event]):
         return pack_event(record, place, self._set.salt)
 
     def _kept(self, records: Sequence[Event]) -> None:
-        accepted, terminal, accepted_place, accepted_index, last_id = self.balance
+        accepted, terminal, accepted_place, accepted_index, last_id, homed_in, homed_out = self.balance
         low, high = self.low, self.high
         for event in records:
             flags = event.flags
@@ -324,6 +327,9 @@ class EventTail(Tail[Event]):
                 accepted += 1
                 # It may be made again, after a crash, behind those that followed it.
                 accepted_place, accepted_index = max((accepted_place, accepted_index), (event.place, event.index))
+            if flags & HOMED:
+                homed_in += flags & ACCEPTED
+                homed_out += (flags & TERMINAL) >> 1
             if event.message_id > last_id:
                 last_id = event.message_id
             segment = event.place >> 32
@@ -332,7 +338,7 @@ class EventTail(Tail[Event]):
             if segment and (segment < low or not low):
                 low = segment
         self.low, self.high = low, high
-        self.balance = Balance(accepted, terminal, accepted_place, accepted_index, last_id)
+        self.balance = Balance(accepted, terminal, accepted_place, accepted_index, last_id, homed_in, homed_out)
 
     def _header(self, segment: int, created_ms: int) -> FileHeader:
         return (

@@ -39,7 +39,8 @@ class StreamStat:
 
 @dataclass(frozen=True)
 class Stat:
-    """accepted, terminal: messages since the journal began. begin, end: cursors of the kept events."""
+    """accepted, terminal: messages since the journal began. begin, end: cursors of the kept events. homed_in,
+    homed_out: messages that came from the journals of other engines, and went there."""
 
     version: int
     engine: int
@@ -49,10 +50,12 @@ class Stat:
     terminal: int
     begin: int
     end: int
+    homed_in: int = 0
+    homed_out: int = 0
 
     @property
     def queued(self) -> int:
-        return self.accepted - self.terminal
+        return self.accepted + self.homed_in - self.terminal - self.homed_out
 
 
 def stat(directory: Path, disk: Disk | None = None) -> Stat:
@@ -74,10 +77,12 @@ def stat(directory: Path, disk: Disk | None = None) -> Stat:
         engine,
         _stream_stat(catalog.mail),
         _stream_stat(catalog.events),
-        balance.accepted,
-        balance.terminal,
+        balance.accepted - balance.homed_in,
+        balance.terminal - balance.homed_out,
         begin,
         end,
+        balance.homed_in,
+        balance.homed_out,
     )
 
 
@@ -265,6 +270,7 @@ def dump(
 def _dump_mail(segment: Segment, row: MailRow, reader: MailReader | None) -> Dumped:
     fields: dict[str, object] = {
         "moved": row.moved,
+        "homed": row.homed,
         "received_ms": row.head.received_ms,
         "messages": [entry._asdict() for entry in row.entries or []],
         "meta_octets": row.head.meta_length,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from postroad.journal import STATE, TERMINAL, Event, JournalError
 from postroad.message import Accepted, Message, Outcome, Refused, Reply, Stage, Verdict
@@ -12,6 +13,7 @@ from postroad.queue.books import Books
 from postroad.queue.delays import DelayNotices, Keep, notification
 from postroad.queue.entry import Why
 from postroad.queue.schedule import next_attempt
+from postroad.queue.tell import Kinds, Teller
 
 _EXPIRED = "5.4.7 [internal] the message expired after {attempts} attempts; the last one said: {reply}"
 _EXPIRED_UNTRIED = Reply(554, "5.4.7 [internal] the message expired before a delivery could be attempted")
@@ -134,11 +136,8 @@ class Endings:
 
     def lost(self, number: int, index: int, place: int) -> None:
         """Recovery knows a message only by its number: its record is damaged."""
-        outcome = Outcome(Verdict.FAILED, _DAMAGED, Stage.NOT_CONNECTED, internal=True)
-        payload = self._books.teller.bounce(_bare(number), number, self._books.wall(), outcome, 0, 0)
-        self._books.journal.append_event(
-            Event(number, self._books.kinds.BOUNCE, payload, flags=TERMINAL, place=place, index=index)
-        )
+        books = self._books
+        books.journal.append_event(lost_event(books.teller, books.kinds, number, index, place, books.wall()))
 
     def _notify(self, message: Message, outcome: Outcome, action: dsn.Action) -> None:
         """Keep the notification first, the terminal event after it: a crash in between notifies twice rather than not
@@ -195,6 +194,13 @@ class Endings:
     def _waited(self, message: Message) -> int:
         """Milliseconds since the message was taken."""
         return max(0, int((self._books.now() - message.received) * 1000))
+
+
+def lost_event(teller: Teller[Any], kinds: Kinds, number: int, index: int, place: int, wall: float) -> Event:
+    """The end of a message of which nothing but its number can be read any more."""
+    outcome = Outcome(Verdict.FAILED, _DAMAGED, Stage.NOT_CONNECTED, internal=True)
+    payload = teller.bounce(_bare(number), number, wall, outcome, 0, 0)
+    return Event(number, kinds.BOUNCE, payload, flags=TERMINAL, place=place, index=index)
 
 
 def _bare(number: int) -> bytes:

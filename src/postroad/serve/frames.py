@@ -11,7 +11,7 @@ import msgspec
 from postroad.config import Generation
 from postroad.serve.link import Frame
 
-ENGINE, CONTROL = "engine", "control"
+ENGINE, CONTROL, REHOME = "engine", "control", "rehome"
 
 
 class Name(NamedTuple):

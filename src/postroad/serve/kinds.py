@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from postroad.serve.frames import CONTROL, ENGINE, Start
+from postroad.serve.frames import CONTROL, ENGINE, REHOME, Start
 from postroad.serve.link import Link
 
 # run(start, link, stop): sends Ready when it serves, and ends in order soon after `stop` is set. It may raise
@@ -17,11 +17,13 @@ Run = Callable[[Start, Link, asyncio.Event], Awaitable[None]]
 
 
 class Kind(NamedTuple):
-    """module: has `run`; it is imported in the process alone. each: one for each engine that is configured."""
+    """module: has `run`; it is imported in the process alone. each: one for each engine that is configured. first: it
+    runs before the others, where there is something to do for it, and has ended when they start."""
 
     name: str
     module: str
     each: bool = False
+    first: bool = False
 
     @property
     def exists(self) -> bool:
@@ -38,5 +40,6 @@ KINDS = {
     for kind in (
         Kind(ENGINE, "postroad.serve.engine_process", each=True),
         Kind(CONTROL, "postroad.serve.control_process"),
+        Kind(REHOME, "postroad.serve.rehome", first=True),
     )
 }

@@ -15,7 +15,7 @@ def run(generation: Generation, *, use_uvloop: bool = True) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError."""
     configure_log()
     engines = generation.config.server.engines
-    kinds = [(kind.name, engines if kind.each else 1) for kind in KINDS.values() if kind.exists]
+    kinds = [(kind.name, engines if kind.each else 1) for kind in KINDS.values() if kind.exists and not kind.first]
     loop_name = "uvloop" if use_uvloop else "asyncio"
     # The supervisor itself has nothing to do that uvloop would do faster.
     asyncio.run(supervise(generation, loop_name, kinds, guests))

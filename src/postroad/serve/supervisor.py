@@ -22,7 +22,8 @@ from postroad.config import Generation
 from postroad.net import SystemClock
 from postroad.serve.doors import Doors
 from postroad.serve.errors import StartError
-from postroad.serve.frames import CONTROL, ENGINE, Name, Peers, Ready, Reload, Restart, Start, Use, pack, unpack
+from postroad.serve.frames import CONTROL, ENGINE, REHOME, Name, Peers, Ready, Reload, Restart, Start, Use, pack, unpack
+from postroad.serve.homes import is_due
 from postroad.serve.kept import Born, Kept
 from postroad.serve.link import Link, pair
 from postroad.serve.lock import DataLock
@@ -74,22 +75,35 @@ class Supervisor:
 
     async def start(self) -> list[Ready]:
         """Returns when all children serve: what they said. Raises StartError; then none is left."""
-        names = [Name(kind, number) for kind, count in self._kinds for number in range(count)]
-        for name in names:
-            self._children[name] = Kept(
-                name,
-                spawn=self._spawn,
-                changed=self._tell,
-                gone=self._left,
-                shut=self._shut,
-                drained=lambda: 3 * self._generation.config.server.drain_time + _SLACK,
-                wall=self._clock.wall,
-            )
         try:
+            if is_due(self._generation.data_dir, self._engines):
+                await self._put_in_order()
+            for kind, count in self._kinds:
+                for number in range(count):
+                    self._begin(Name(kind, number))
             return list(await asyncio.gather(*(child.first for child in self._children.values())))
         except BaseException:
             await self.stop()
             raise
+
+    async def _put_in_order(self) -> None:
+        """Queued mail goes into the journals of its engines."""
+        child = self._begin(Name(REHOME))
+        await child.first
+        await child.end()
+        del self._children[child.name]
+
+    def _begin(self, name: Name) -> Kept:
+        child = self._children[name] = Kept(
+            name,
+            spawn=self._spawn,
+            changed=self._tell,
+            gone=self._left,
+            shut=self._shut,
+            drained=lambda: 3 * self._generation.config.server.drain_time + _SLACK,
+            wall=self._clock.wall,
+        )
+        return child
 
     async def stop(self) -> None:
         """Let all finish what they have begun. Control goes last: until then it can be asked how far they are."""
@@ -140,15 +154,17 @@ class Supervisor:
         link = Link()
         link.on(Restart, self._restart)
         link.on(Use, self._use)
-        for guest in self._guests:
-            guest.joined(name, link)
+        if name.kind != REHOME:
+            for guest in self._guests:
+                guest.joined(name, link)
         link.begin(ours)
         link.send(start)
         return Born(process, link)
 
     def _left(self, name: Name) -> None:
-        for guest in self._guests:
-            guest.left(name)
+        if name.kind != REHOME:
+            for guest in self._guests:
+                guest.left(name)
 
     def _shut(self, name: Name) -> None:
         if name.kind == ENGINE:
