@@ -1,5 +1,84 @@
-"""3 Policy: hook phases, binding choice, validation."""
+"""3 Policy: hook phases, plug-ins and rules, binding choice, validation."""
 
 from postroad.policy.binding import BINDING, GROUP, BindingChoice, marked
+from postroad.policy.content import Content, ContentError
+from postroad.policy.facts import (
+    Auth,
+    Connect,
+    Data,
+    Ehlo,
+    Incoming,
+    MailFrom,
+    OneRecipient,
+    Outgoing,
+    RcptTo,
+    Replied,
+    Session,
+)
+from postroad.policy.hooks import Hook, Hooks
+from postroad.policy.intake import Intake
+from postroad.policy.outgoing import Outbound
+from postroad.policy.phase import PHASES, Phase
+from postroad.policy.plugin import Kit, Plugin, PluginError, load_plugin
+from postroad.policy.policies import HookCount, Policies, PolicySet, load_policies
+from postroad.policy.rules import RuleError, load_rules
+from postroad.policy.verdict import (
+    Accept,
+    Continue,
+    Discard,
+    Disconnect,
+    Fail,
+    Refusal,
+    Reject,
+    Retry,
+    Tarpit,
+    Tempfail,
+    Verdict,
+)
 
-__all__ = ["BINDING", "GROUP", "BindingChoice", "marked"]
+__all__ = [
+    "BINDING",
+    "GROUP",
+    "PHASES",
+    "Accept",
+    "Auth",
+    "BindingChoice",
+    "Connect",
+    "Content",
+    "ContentError",
+    "Continue",
+    "Data",
+    "Discard",
+    "Disconnect",
+    "Ehlo",
+    "Fail",
+    "Hook",
+    "HookCount",
+    "Hooks",
+    "Incoming",
+    "Intake",
+    "Kit",
+    "MailFrom",
+    "OneRecipient",
+    "Outbound",
+    "Outgoing",
+    "Phase",
+    "Plugin",
+    "PluginError",
+    "Policies",
+    "PolicySet",
+    "RcptTo",
+    "Refusal",
+    "Reject",
+    "Replied",
+    "Retry",
+    "RuleError",
+    "Session",
+    "Tarpit",
+    "Tempfail",
+    "Verdict",
+    "load_plugin",
+    "load_policies",
+    "load_rules",
+    "marked",
+]
