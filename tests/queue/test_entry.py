@@ -22,6 +22,7 @@ u32 = st.integers(0, 0xFFFFFFFF)
         st.sampled_from(State),
         st.sampled_from(Why),
         st.integers(0, 599),
+        u32,
     )
 )
 def test_round_trip(entry: Entry) -> None:
@@ -29,7 +30,7 @@ def test_round_trip(entry: Entry) -> None:
 
 
 def test_a_waiting_message_stays_small() -> None:
-    packed = Entry(1, 2, 3, 4, 5, 6, 7, State.ACTIVE, Why.RECEIVED, 0).pack()
+    packed = Entry(1, 2, 3, 4, 5, 6, 7, State.ACTIVE, Why.RECEIVED, 0, 2).pack()
     assert sys.getsizeof(packed) <= 80
 
 

@@ -235,7 +235,12 @@ def test_the_listing_shows_messages_in_the_order_of_their_queues(lab: Lab) -> No
         assert len(bench.queue.listing(Where(), 10)) == 5 and len(bench.queue.listing(Where(), 2)) == 2
         path = bench.queue.path("default", "b.example")
         assert path is not None
-        assert [position(path, number) for number in ids[:4]] == [None, 0, 1, 2]  # the ghost of ids[2] still counts
+        assert [position(path, number, 0.0) for number in ids[:4]] == [
+            None,
+            0,
+            1,
+            2,
+        ]  # the ghost of ids[2] still counts
 
     lab.run(scenario)
 

@@ -2,16 +2,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from postroad.queue.paths import FRESH_PER_RETRY, Paths
+from postroad.queue.paths import Path, Paths
 
 
-def test_first_attempts_go_ahead_but_do_not_starve_retries() -> None:
-    path = Paths().open("default", "a.example")
-    path.fresh.extend(range(100, 200))
-    path.retries.extend(range(3))
-    order = [path.pop() for _ in range(16)]
-    assert [n for n in order if n is not None and n < 100] == [0, 1, 2]
-    assert order[:FRESH_PER_RETRY] == [100, 101, 102, 103] and order[FRESH_PER_RETRY] == 0
+def moved(number: int, path: Path, *_: object) -> bool:
+    path.join(number, 0, retry=True)
+    return True
+
+
+def pop(path: Path) -> int | None:
+    return path.order.pop(lambda: 0.0)
 
 
 def test_a_delayed_message_is_released_when_due_and_not_before() -> None:
@@ -20,9 +20,9 @@ def test_a_delayed_message_is_released_when_due_and_not_before() -> None:
     paths.enter(path)
     paths.delay(path, 7, 100.5)
     assert paths.next_due() == 100.5
-    assert paths.release(100.4, 10, lambda *_: True) == []
-    assert paths.release(100.5, 10, lambda *_: True) == [path]
-    assert path.pop() == 7 and path.pop() is None and paths.next_due() is None
+    assert paths.release(100.4, 10, moved) == []
+    assert paths.release(100.5, 10, moved) == [path]
+    assert pop(path) == 7 and pop(path) is None and paths.next_due() is None
 
 
 def test_release_takes_a_slice_at_a_time() -> None:
@@ -31,9 +31,9 @@ def test_release_takes_a_slice_at_a_time() -> None:
     for number in range(10):
         paths.enter(path)
         paths.delay(path, number, 1.0)
-    assert paths.release(2.0, 4, lambda *_: True) == [path] and len(path.retries) == 4
+    assert paths.release(2.0, 4, moved) == [path] and path.order.count == 4
     assert paths.next_due() == 1.0
-    assert paths.release(2.0, 100, lambda *_: True) == [path] and len(path.retries) == 10
+    assert paths.release(2.0, 100, moved) == [path] and path.order.count == 10
 
 
 def test_a_path_without_messages_is_forgotten() -> None:
@@ -43,7 +43,7 @@ def test_a_path_without_messages_is_forgotten() -> None:
     paths.delay(path, 1, 5.0)
     paths.leave(path)
     assert len(paths) == 0 and paths.get("default", "a.example") is None
-    assert paths.release(10.0, 10, lambda *_: True) == []
+    assert paths.release(10.0, 10, moved) == []
 
 
 class PathsAgainstModel(RuleBasedStateMachine):
@@ -72,15 +72,20 @@ class PathsAgainstModel(RuleBasedStateMachine):
         self.now += step
         due = {n for n, (_, at) in self.delayed.items() if at <= self.now}
         before = len(due)
-        woken = self.paths.release(self.now, limit, lambda number, *_: number not in self.gone)
+        woken = self.paths.release(
+            self.now, limit, lambda number, path, _: number not in self.gone and moved(number, path)
+        )
         released = set()
         for path in woken:
-            released |= {n for n in path.retries if n in self.delayed}
+            released |= {n for n in path.order if n in self.delayed}
         assert released <= due and (before == 0 or released or due <= self.gone or limit < before)
         for number in released:
             self.active[number] = self.delayed.pop(number)[0]
         for number in [n for n in due if n in self.gone]:
             self.delayed.pop(number, None)
+
+    def fall_due(self, number: int, path: Path, _: int) -> bool:
+        return number not in self.gone and moved(number, path)
 
     @precondition(lambda self: self.active)
     @rule(data=st.data())
@@ -88,7 +93,7 @@ class PathsAgainstModel(RuleBasedStateMachine):
         domain = data.draw(st.sampled_from(sorted(set(self.active.values()))))
         path = self.paths.get("b", domain)
         assert path is not None
-        number = path.pop()
+        number = pop(path)
         assert number is not None and self.active.pop(number) == domain
         self.paths.leave(path)
 

@@ -166,7 +166,7 @@ def _outlook(parts: Parts, watch: Watch, found: Standing) -> dict[str, Any]:
             text += f"; and then: {waits['waits_for']}"
         expected = found.next_attempt + (path.active / rate if rate else 0.0)
         return {"waits_for": text, "position": None, "eta": None if held is not None else expected}
-    ahead = position(path, found.id)
+    ahead = position(path, found.id, wall)
     eta = wall + (ahead + 1) / rate if rate and ahead is not None and held is None else None
     return {"waits_for": waits["waits_for"], "position": ahead, "eta": eta}
 

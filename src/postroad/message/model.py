@@ -7,6 +7,9 @@ from enum import IntEnum, IntFlag
 
 Context = dict[str, str]
 
+# Of a message's context: "1" goes ahead of all others in whatever queue it stands (momentum.md 3.1: msg.priority).
+PRIORITY = "priority"
+
 
 class Body:
     """The octets of a message. `trace` holds the header fields we put in front (Received ...), `content` the RFC 5322
@@ -137,7 +140,7 @@ class Message:
     id: 64-bit (ids.py). received, expires: Unix seconds. attempts: delivery attempts made so far.
     body is None while only the journal holds it. event: the JSON members (without braces) that every event about this
     message repeats. place, index: where the journal keeps it, opaque to all but journal and queue. weight: octets it is
-    charged against the memory goal.
+    charged against the memory goal. flow: whose turns it takes in its queue, known to queue alone.
     """
 
     __slots__ = (
@@ -150,6 +153,7 @@ class Message:
         "envid",
         "event",
         "expires",
+        "flow",
         "id",
         "index",
         "method",
@@ -185,3 +189,4 @@ class Message:
     place: int
     index: int
     weight: int
+    flow: int

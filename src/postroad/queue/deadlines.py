@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from array import array
 from collections.abc import Awaitable, Callable
 
 from postroad.message import Message
@@ -27,7 +27,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
-        self._overdue: deque[Message] = deque()
+        self._late: dict[Path, None] = {}  # paths that may hold expired messages
         self._expiring: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -53,7 +53,6 @@ class Deadlines:
         self._timer = None
         self._timer_at = float("inf")
         for path in self._books.paths.release(self._books.now(), _SLICE, self._books.live.fall_due):
-            path.expiry = 0.0  # unknown now: the next sweep looks
             self._books.wake(path.binding, path.domain)
         self.delayed()
 
@@ -73,38 +72,40 @@ class Deadlines:
             path = paths.pop()
             budget -= 1
             if path.expiry + _GRACE <= self._books.now():
-                budget -= path.active
-                self._collect_overdue(path)
+                self._late[path] = None
             if path.active:
                 self._books.wake(path.binding, path.domain)
         if paths and not self._stopped:
             self._loop.call_soon(self._sweep_paths, paths)
-        if self._overdue and self._expiring is None and not self._stopped:
-            self._expiring = self._loop.create_task(self._expire_overdue())
+        if self._late and self._expiring is None and not self._stopped:
+            self._expiring = self._loop.create_task(self._expire())
 
-    def _collect_overdue(self, path: Path) -> None:
+    async def _expire(self) -> None:
+        """Path by path, a slice of its messages at a time: one path may have a million."""
+        try:
+            while self._late:
+                path = self._late.popitem()[0]
+                numbers = array("Q", path.order)
+                path.expiry = float("inf")  # what comes in meanwhile makes it less
+                for start in range(0, len(numbers), _SLICE):
+                    for message in self._overdue(path, numbers[start : start + _SLICE]):
+                        if message.body is not None or await self._read_back(message):
+                            self._endings.expired(message)
+                    await asyncio.sleep(0)
+        finally:
+            self._expiring = None
+
+    def _overdue(self, path: Path, numbers: array[int]) -> list[Message]:
+        """Those of the path's active messages that are past their time; they stand in no queue any more."""
+        live = self._books.live
         late = self._books.now() - _GRACE
-        path.expiry = float("inf")
-        for lane in (path.fresh, path.retries):
-            waiting = list(lane)
-            lane.clear()
-            for number in waiting:
-                expires = self._books.live.expires(number, path)
-                if expires is None:
-                    path.ghosts -= 1
-                    continue
-                if expires > late:
-                    lane.append(number)
-                    path.expiry = min(path.expiry, expires)
-                    continue
-                message = self._books.live.take(number, path)
-                if message is not None:
-                    self._overdue.append(message)
-
-    async def _expire_overdue(self) -> None:
-        while self._overdue:
-            message = self._overdue.popleft()
-            if message.body is not None or await self._read_back(message):
-                self._endings.expired(message)
-            await asyncio.sleep(0)
-        self._expiring = None
+        found = []
+        for number in numbers:
+            expires = live.expires(number, path)
+            if expires is None:
+                continue
+            if expires > late:
+                path.expiry = min(path.expiry, expires)
+            else:
+                found.append(live.claim(number, path))
+        return found

@@ -1,4 +1,4 @@
-"""What memory holds of a queued message whose body and envelope only the journal has: 35 bytes in a `bytes` object.
+"""What memory holds of a queued message whose body and envelope only the journal has: 38 bytes in a `bytes` object.
 
 A million Python objects with attributes cost four times as much and make each full garbage collection a pause of a
 quarter of a second (proto.md 7); packed bytes are one flat allocation that the collector never looks at.
@@ -10,8 +10,10 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
-_PACK = Struct("<QHHIIIIBBHB")
+_PACK = Struct("<QHHIIIIBBHI")
 _LINE = Struct("<12xI8xIB")  # path, next_attempt and state of the same
+_EXPIRES = Struct("<20xI")
+_FLOW = Struct("<32xI")
 _STATE_AT = 28
 _U32 = 0xFFFFFFFF
 
@@ -40,6 +42,7 @@ class Why(IntEnum):
 class Entry(NamedTuple):
     """place, slot: the journal's record, and which of its recipients. path: number of its queue. received, expires,
     next_attempt: Unix seconds. code: last SMTP reply code (0: none yet). attempts saturates at 65535.
+    flow: whose turns it takes (order.py).
     """
 
     place: int
@@ -52,6 +55,7 @@ class Entry(NamedTuple):
     state: State
     why: Why
     code: int
+    flow: int = 0
 
     def pack(self) -> bytes:
         return _PACK.pack(
@@ -65,18 +69,26 @@ class Entry(NamedTuple):
             self.state,
             self.why,
             self.code,
-            0,
+            self.flow,
         )
 
 
 def unpack(packed: bytes) -> Entry:
-    place, slot, attempts, path, received, expires, next_attempt, state, why, code, _ = _PACK.unpack(packed)
-    return Entry(place, slot, attempts, path, received, expires, next_attempt, State(state), Why(why), code)
+    place, slot, attempts, path, received, expires, next_attempt, state, why, code, flow = _PACK.unpack(packed)
+    return Entry(place, slot, attempts, path, received, expires, next_attempt, State(state), Why(why), code, flow)
 
 
 def stands_in(packed: bytes) -> tuple[int, int, int]:
     """(path, next_attempt, state), a tenth of the work of unpack()."""
     return _LINE.unpack_from(packed)
+
+
+def flow_of(packed: bytes) -> int:
+    return int(_FLOW.unpack_from(packed)[0])
+
+
+def expiry_of(packed: bytes) -> int:
+    return int(_EXPIRES.unpack_from(packed)[0])
 
 
 def made_active(packed: bytes, why: Why) -> bytes:

@@ -11,7 +11,7 @@ from postroad.journal import JournalError
 from postroad.message import Body, Message
 from postroad.queue.books import Books
 from postroad.queue.entry import State, Why, unpack
-from postroad.queue.paths import FRESH_PER_RETRY, Path
+from postroad.queue.paths import Path
 from postroad.queue.stored import fill
 
 _LOOKS = 200_000  # positions that one listing passes, ghosts included: some tenths of a second
@@ -104,11 +104,12 @@ def listing(books: Books, where: Where, limit: int) -> list[Standing]:
     """The first `limit` messages: those in flight, then path by path in the order they will be given out."""
     found: dict[int, Standing] = {}
     looks = 0
+    now = books.now()
     flying = ((number, State.IN_FLIGHT) for number in in_flight(books, where))
     queued = (
         (number, State.DELAYED if delayed else State.ACTIVE)
         for path in paths_of(books, where)
-        for number, delayed in path.positions(limit)
+        for number, delayed in path.positions(limit, now)
     )
     for number, state in chain(flying, queued):
         looks += 1
@@ -122,16 +123,10 @@ def listing(books: Books, where: Where, limit: int) -> list[Standing]:
     return list(found.values())
 
 
-def position(path: Path, number: int) -> int | None:
-    """How many messages the path gives out before this one, about: the lanes take turns, and ghosts count. None: it
-    does not stand in an active lane."""
-    if number in path.fresh:
-        ahead = path.fresh.index(number)
-        return ahead + min(len(path.retries), ahead // FRESH_PER_RETRY)
-    if number in path.retries:
-        ahead = path.retries.index(number)
-        return ahead + min(len(path.fresh), (ahead + 1) * FRESH_PER_RETRY)
-    return None
+def position(path: Path, number: int, now: float) -> int | None:
+    """How many messages the path gives out before this one as things stand, ghosts counted. None: it does not stand in
+    the active queue. now: Unix seconds."""
+    return path.order.ahead(number, now)
 
 
 async def envelope(books: Books, number: int) -> Message | None:
@@ -154,6 +149,6 @@ async def envelope(books: Books, number: int) -> Message | None:
         message = Message()
         message.id, message.attempts = number, found.attempts
         message.received = found.received
-        message.place, message.index, message.weight = found.place, found.slot, 0
+        message.place, message.index, message.weight, message.flow = found.place, found.slot, 0, 0
         fill(message, stored.meta, found.slot, Body(stored.content, stored.trace))
         return message

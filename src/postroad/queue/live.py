@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 from postroad.message import Message
-from postroad.queue.entry import Entry, State, Why, made_active, stands_in, unpack
+from postroad.queue.entry import Entry, State, Why, expiry_of, flow_of, made_active, stands_in, unpack
 from postroad.queue.paths import Path, Paths
 
 _OBJECT = 1500  # octets a whole Message costs besides its body: envelope, contexts, event members
@@ -86,7 +86,8 @@ class Live:
         self.taken.discard(number)
 
     def fall_due(self, number: int, path: Path, at: int) -> bool:
-        """Make a message of the path's delayed queue an active one. at: Unix seconds it was put there for."""
+        """Move a message of the path's delayed queue to its active one. at: Unix seconds it was put there for.
+        False: it does not stand there any more."""
         kept = self._by_id.get(number)
         if not isinstance(kept, bytes):
             return False
@@ -94,7 +95,9 @@ class Live:
         # A second's grace: the two roundings of one float may differ, and a message must not be lost by it.
         if where != path.number or state != State.DELAYED or next_attempt > at + 1:
             return False
-        self._by_id[number] = made_active(kept, Why.DUE)
+        active = self._by_id[number] = made_active(kept, Why.DUE)
+        path.join(number, flow_of(active), retry=True)
+        path.expiry = min(path.expiry, expiry_of(active))
         return True
 
     def rest(self, message: Message, path: Path, why: Why, due: float, code: int) -> None:
@@ -132,7 +135,7 @@ class Live:
         kept = self._by_id.get(number)
         if isinstance(kept, bytes):
             at, _, state = stands_in(kept)
-            return unpack(kept).expires if at == path.number and state == State.ACTIVE else None
+            return expiry_of(kept) if at == path.number and state == State.ACTIVE else None
         if kept is None or number in self.taken or kept.domain != path.domain or kept.binding != path.binding:
             return None
         return kept.expires
@@ -163,6 +166,7 @@ def _packed(message: Message, path: Path, state: State, why: Why, due: float, co
         state,
         why,
         code,
+        message.flow,
     ).pack()
 
 
@@ -178,4 +182,5 @@ def _unpacked(number: int, entry: Entry, path: Path) -> Message:
     message.domain = path.domain
     message.body = None
     message.weight = 0
+    message.flow = entry.flow
     return message

@@ -87,7 +87,7 @@ class Mover:
             books.paths.delay(path, found.id, due)
             self._delayed()
         else:
-            (path.retries if found.attempts else path.fresh).append(found.id)
+            path.join(found.id, message.flow, retry=bool(found.attempts))
             path.expiry = min(path.expiry, found.expires)
             books.wake(path.binding, path.domain)
         self._came_back(found.id)

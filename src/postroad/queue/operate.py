@@ -16,9 +16,8 @@ from postroad.journal import STATE, Event, JournalDamaged, JournalError
 from postroad.message import Body, Message
 from postroad.queue.books import Books
 from postroad.queue.endings import Endings
-from postroad.queue.entry import Entry, State, Why, made_active
+from postroad.queue.entry import State, Why, flow_of, made_active, unpack
 from postroad.queue.inspect import Standing, standing
-from postroad.queue.paths import Path
 from postroad.queue.stored import fill
 
 _BOOKKEEPING = 0  # the kind of no event
@@ -59,7 +58,7 @@ class Operator:
         assert isinstance(packed, bytes)
         path.left_delayed()
         books.live.replace(number, made_active(packed, Why.OPERATOR))
-        (path.retries if found.attempts else path.fresh).append(number)
+        path.join(number, flow_of(packed), retry=bool(found.attempts))
         path.expiry = min(path.expiry, found.expires)
         self._write(found, 0)
         books.wake(path.binding, path.domain)
@@ -84,7 +83,9 @@ class Operator:
         if isinstance(kept, Message):
             books.live.rest(kept, path, Why.OPERATOR, due, 0)
         else:
-            books.live.replace(number, _entry(found, path, due).pack())
+            assert kept is not None
+            entry = unpack(kept)._replace(next_attempt=int(due), state=State.DELAYED, why=Why.OPERATOR)
+            books.live.replace(number, entry.pack())
         books.paths.delay(path, number, due)
         self._write(found, int(due * 1000))
         self._delayed()
@@ -177,18 +178,3 @@ class Operator:
                 index=found.slot,
             )
         )
-
-
-def _entry(found: Standing, path: Path, due: float) -> Entry:
-    return Entry(
-        found.place,
-        found.slot,
-        found.attempts,
-        path.number,
-        int(found.received),
-        int(found.expires),
-        int(due),
-        State.DELAYED if due else State.ACTIVE,
-        Why.OPERATOR,
-        found.code,
-    )

@@ -7,25 +7,22 @@ turn comes, so that taking a message out of the middle costs nothing. Ghosts are
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from postroad.queue.order import Order
 
 # A delayed message is one integer, due milliseconds above the id: a heap of plain integers sorts by time, then age, and
 # holds a third of the memory that (due, id) pairs would.
 _ID_BITS = 64
 _ID_MASK = (1 << _ID_BITS) - 1
 
-# How many first attempts go ahead for each retry while both wait: retries must not starve first attempts, nor the
-# other way round (peers.md 6.2, two-lane retry).
-FRESH_PER_RETRY = 4
-
 
 class Path:
-    """One active queue in two lanes (first attempts, retries) and one delayed queue.
+    """One active queue, in an order of its own (order.py), and one delayed queue.
 
     live: messages in any state. expiry: no active message here expires before this Unix time (a bound, not exact).
-    settled: attempts that ended, since the path came to be. ghosts, delayed_ghosts: positions in the active lanes and
+    settled: attempts that ended, since the path came to be. ghosts, delayed_ghosts: positions in the active queue and
     in `delayed` beyond the messages that stand there.
     """
 
@@ -35,13 +32,11 @@ class Path:
         "delayed_ghosts",
         "domain",
         "expiry",
-        "fresh",
         "ghosts",
         "live",
         "number",
-        "retries",
+        "order",
         "settled",
-        "turn",
         "wake",
     )
 
@@ -49,50 +44,45 @@ class Path:
         self.number = number
         self.binding = binding
         self.domain = domain
-        self.fresh: deque[int] = deque()
-        self.retries: deque[int] = deque()
+        self.order = Order()
         self.delayed: list[int] = []
         self.live = 0
         self.settled = 0
         self.ghosts = 0
         self.delayed_ghosts = 0
-        self.turn = 0
         self.wake = float("inf")
         self.expiry = float("inf")
 
     def __repr__(self) -> str:
-        return (
-            f"<Path {self.binding}/{self.domain} fresh={len(self.fresh)} retries={len(self.retries)} "
-            f"delayed={self.waiting} live={self.live}>"
-        )
+        return f"<Path {self.binding}/{self.domain} active={self.active} delayed={self.waiting} live={self.live}>"
 
     @property
     def active(self) -> int:
-        return len(self.fresh) + len(self.retries) - self.ghosts
+        return self.order.count - self.ghosts
 
     @property
     def waiting(self) -> int:
         """Messages in the delayed queue."""
         return len(self.delayed) - self.delayed_ghosts
 
-    def positions(self, first: int = 0) -> Iterator[tuple[int, bool]]:
-        """(id, is it delayed?) of all positions, ghosts and repeats among them: active ones by lane, then delayed ones.
-
-        first: so many delayed messages are wanted, by their time; 0 for all, in no order (sorting many takes long).
-        """
-        for lane in (list(self.fresh), list(self.retries)):
-            for number in lane:
-                yield number, False
-        delayed = heapq.nsmallest(first + self.delayed_ghosts, self.delayed) if first else list(self.delayed)
-        for item in delayed:
+    def positions(self, first: int, now: float) -> Iterator[tuple[int, bool]]:
+        """(id, is it delayed?) in the order in which they will go out, ghosts and repeats among them: active ones,
+        then `first` delayed ones by their time."""
+        for number in self.order.in_order(now):
+            yield number, False
+        for item in heapq.nsmallest(first + self.delayed_ghosts, self.delayed):
             yield item & _ID_MASK, True
+
+    def numbers(self) -> Iterator[int]:
+        """A snapshot of all ids, in no order, ghosts and repeats among them."""
+        yield from self.order
+        yield from [item & _ID_MASK for item in self.delayed]
 
     def left_active(self) -> None:
         """A message left the active queue from wherever it stood."""
         self.ghosts += 1
         if not self.active:
-            self.fresh.clear()
-            self.retries.clear()
+            self.order.clear()
             self.ghosts = 0
 
     def left_delayed(self) -> None:
@@ -103,15 +93,9 @@ class Path:
             self.delayed_ghosts = 0
             self.wake = float("inf")
 
-    def pop(self) -> int | None:
-        """The id whose turn it is."""
-        if self.fresh and (self.turn < FRESH_PER_RETRY or not self.retries):
-            self.turn += 1
-            return self.fresh.popleft()
-        if self.retries:
-            self.turn = 0
-            return self.retries.popleft()
-        return None
+    def join(self, number: int, flow: int, *, retry: bool) -> None:
+        """A message stands in the active queue now."""
+        self.order.append(number, flow, retry=retry)
 
 
 class PathCount(NamedTuple):
@@ -190,25 +174,23 @@ class Paths:
     def release(self, now: float, limit: int, fall_due: Callable[[int, Path, int], bool]) -> list[Path]:
         """Move at most `limit` due messages to the active queues; the paths that got some.
 
-        fall_due(id, path, due in Unix seconds): make it an active one; False: it does not stand here any more.
+        fall_due(id, path, due in Unix seconds): move it; False: it does not stand here any more.
         """
         woken: list[Path] = []
         while limit > 0 and (due := self.next_due()) is not None and due <= now:
             path = self._by_number[heapq.heappop(self._wakes)[1]]
             path.wake = float("inf")
             end = (int(now * 1000) + 1) << _ID_BITS
-            before = len(path.retries)
+            before = path.order.count
             while path.delayed and path.delayed[0] < end and limit > 0:
                 head = heapq.heappop(path.delayed)
                 message = head & _ID_MASK
                 limit -= 1
-                if fall_due(message, path, (head >> _ID_BITS) // 1000):
-                    path.retries.append(message)
-                else:
+                if not fall_due(message, path, (head >> _ID_BITS) // 1000):
                     path.delayed_ghosts -= 1
             if path.delayed:
                 self._note(path)
-            if len(path.retries) > before:
+            if path.order.count > before:
                 woken.append(path)
         return woken
 

@@ -35,6 +35,7 @@ from postroad.queue.inspect import Standing, Where, envelope, listing, standing
 from postroad.queue.live import Live
 from postroad.queue.moves import Mover
 from postroad.queue.operate import Operator
+from postroad.queue.order import flow_number
 from postroad.queue.paths import Path, PathCount, Paths
 from postroad.queue.recovery import recover
 from postroad.queue.select import Selector, select
@@ -194,7 +195,7 @@ class Queue:
             message.place = place
             path = self._books.path(message)
             self._live.enter(path, message, len(messages))
-            path.fresh.append(message.id)
+            path.join(message.id, message.flow, retry=False)
             if message.expires < path.expiry:
                 path.expiry = message.expires
             paths[path] = None
@@ -222,6 +223,8 @@ class Queue:
         message.place = 0
         message.index = index
         message.weight = 0
+        event = transaction.event
+        message.flow = flow_number(message.context, event.get("subaccount_id"), event.get("campaign_id"))
         return message
 
     # --- Supply -------------------------------------------------------------------------------------------------------
@@ -242,7 +245,7 @@ class Queue:
         if self._suspended.rules and self._suspended.holds(path):
             return None
         for _ in range(_GHOSTS_AT_ONCE):
-            number = path.pop()
+            number = path.order.pop(self._books.now)
             if number is None:
                 return None
             message = self._live.take(number, path)
@@ -296,7 +299,7 @@ class Queue:
         if not message.weight:  # its body was loaded for this attempt and is not charged to the memory goal
             self._live.rest(message, path, Why.HANDED_BACK, 0.0, 0)
         self._live.put_back(message.id)
-        (path.retries if message.attempts else path.fresh).appendleft(message.id)
+        path.order.put_back(message.id, message.flow, retry=bool(message.attempts))
 
     # --- start, stop, look --------------------------------------------------------------------------------------------
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from postroad.journal import LiveMail
+from postroad.message import PRIORITY
 from postroad.queue.books import Books
 from postroad.queue.endings import Endings
 from postroad.queue.entry import Entry, State, Why
+from postroad.queue.order import flow_number
 from postroad.queue.paths import Path
 from postroad.queue.stored import decode_dues
 
@@ -56,12 +58,13 @@ def _line_up(mail: LiveMail, books: Books, endings: Endings, woken: dict[Path, N
             State.DELAYED if delayed else State.ACTIVE,
             Why.RECOVERED,
             0,
+            flow_number({PRIORITY: due.priority}, due.subaccount, due.campaign),
         )
         books.live.enter_packed(path, live.message_id, entry)
         if delayed:
             books.paths.delay(path, live.message_id, next_at)
         else:
-            (path.retries if live.attempts else path.fresh).append(live.message_id)
+            path.join(live.message_id, entry.flow, retry=bool(live.attempts))
             path.expiry = min(path.expiry, due.expires)
             woken[path] = None
     return len(recipients)

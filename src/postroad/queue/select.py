@@ -167,7 +167,7 @@ def _candidates(books: Books, where: Where, ids: list[int] | None) -> array[int]
     # Ghosts may repeat an id.
     numbers = dict.fromkeys(in_flight(books, where))
     for path in paths_of(books, where):
-        numbers.update(dict.fromkeys(number for number, _ in path.positions()))
+        numbers.update(dict.fromkeys(path.numbers()))
     return array("Q", numbers)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from postroad.message import Body, Context, Message, Notify, Ret, Transaction
+from postroad.message import PRIORITY, Body, Context, Message, Notify, Ret, Transaction
 
 
 class StoredRecipient(msgspec.Struct, array_like=True):
@@ -21,6 +21,9 @@ class StoredRecipient(msgspec.Struct, array_like=True):
     orcpt: str
     context: Context | None
     event: bytes
+    priority: str = ""
+    subaccount: str = ""
+    campaign: str = ""
 
 
 class Envelope(msgspec.Struct, array_like=True):
@@ -34,12 +37,23 @@ class Envelope(msgspec.Struct, array_like=True):
     context: Context
 
 
+_Skipped = msgspec.Raw
+
+
 class Due(msgspec.Struct, array_like=True):
     """What recovery wants to know of one recipient; the rest of the array is skipped undecoded."""
 
     domain: str
     binding: str
     expires: float
+    address: _Skipped
+    notify: _Skipped
+    orcpt: _Skipped
+    context: _Skipped
+    event: _Skipped
+    priority: str = ""
+    subaccount: str = ""
+    campaign: str = ""
 
 
 class _Dues(msgspec.Struct, array_like=True):
@@ -53,10 +67,14 @@ _decode_dues = msgspec.msgpack.Decoder(_Dues).decode
 
 def encode(transaction: Transaction, messages: list[Message]) -> bytes:
     """The `meta` of the journal's mail record. messages: one a recipient, in order."""
+    subaccount, campaign = (str(transaction.event.get(name) or "") for name in ("subaccount_id", "campaign_id"))
     return _encode(
         Envelope(
             [
-                StoredRecipient(m.domain, m.binding, m.expires, m.recipient, m.notify, m.orcpt, r.context, m.event)
+                StoredRecipient(
+                    *(m.domain, m.binding, m.expires, m.recipient, m.notify, m.orcpt, r.context, m.event),
+                    *(m.context.get(PRIORITY, ""), subaccount, campaign),
+                )
                 for m, r in zip(messages, transaction.recipients, strict=True)
             ],
             transaction.sender,

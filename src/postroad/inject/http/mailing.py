@@ -29,7 +29,7 @@ from postroad.inject.http.shapes import (
     Tracking,
     Transmission,
 )
-from postroad.message import Context, IdSource, Recipient, Transaction
+from postroad.message import PRIORITY, Context, IdSource, Recipient, Transaction
 from postroad.message.address import AddressError, parse_mailbox
 from postroad.message.trace import date_field, message_id_field
 from postroad.policy import GROUP
@@ -106,7 +106,9 @@ class Mailing:
         self._metadata = transmission.metadata or {}
         self._options = options
         pool = options.ip_pool or ""
-        self._context = {GROUP: pool} if setting.is_pool(pool) else None
+        self._context: Context = {GROUP: pool} if setting.is_pool(pool) else {}
+        if options.transactional:
+            self._context[PRIORITY] = "1"  # somebody waits for it, so it goes ahead of bulk mail
         self._groups: dict[_Group, list[Recipient]] = {}
         self._plain_event: dict[str, object] = {"rcpt_meta": self._metadata, "rcpt_tags": []}
         self._event: dict[str, object] = {
