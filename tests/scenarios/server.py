@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from postroad.auth import new_key
-from postroad.serve import ControlError, ask
+from postroad.serve import ask
 
 _CONFIG = """
 [server]
@@ -21,6 +23,7 @@ hostname = "postroad.test"
 data_dir = "data"
 durability = "{durability}"
 drain_time = 5
+engines = {engines}
 
 [[listener]]
 address = "127.0.0.1:{smtp_port}"
@@ -58,6 +61,20 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
         time.sleep(0.02)
 
 
+def _ask_engine(folder: Path, number: int) -> list[Any]:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a long path is no address of a socket
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10)
+            sock.connect(f"/proc/self/fd/{fd}/engine-{number}.sock")
+            sock.sendall(b'{"verb":"status"}\n')
+            with sock.makefile("rb") as stream:
+                result: list[Any] = json.loads(stream.readline())["result"]
+                return result
+    finally:
+        os.close(fd)
+
+
 def _is_free(file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -67,7 +84,8 @@ def _is_free(file: BinaryIO) -> bool:
 
 
 class Server:
-    """gateway: port on 127.0.0.1 that all mail goes to. delivery, http: lines for these tables. extra: more tables."""
+    """gateway: port on 127.0.0.1 that all mail goes to. delivery, http: lines for these tables. extra: more tables.
+    engines: how many; `configure` changes it for the next start."""
 
     def __init__(
         self,
@@ -78,6 +96,7 @@ class Server:
         http: str = "",
         extra: str = "",
         durability: str = "power",
+        engines: int = 1,
         prefix: list[str] | None = None,
     ) -> None:
         self.folder = folder
@@ -92,17 +111,20 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         if gateway is not None:
             delivery += f'\ngateway = "127.0.0.1:{gateway}"'
-        self.config.write_text(
-            _CONFIG.format(
-                smtp_port=self.smtp_port,
-                http_port=self.http_port,
-                key_hash=key_hash,
-                delivery=delivery,
-                http=http,
-                extra=extra,
-                durability=durability,
-            )
-        )
+        self._options = {
+            "smtp_port": self.smtp_port,
+            "http_port": self.http_port,
+            "key_hash": key_hash,
+            "delivery": delivery,
+            "http": http,
+            "extra": extra,
+            "durability": durability,
+        }
+        self.configure(engines)
+
+    def configure(self, engines: int) -> None:
+        self.engines = engines
+        self.config.write_text(_CONFIG.format(**self._options, engines=engines))
 
     def start(self) -> None:
         self.spawn()
@@ -152,23 +174,44 @@ class Server:
         answer: list[Any] = ask(self.data, "status")
         return answer
 
+    def each(self) -> list[list[Any]]:
+        """The status of each engine, asked on its own socket. Raises OSError when one is not there."""
+        return [_ask_engine(self.data / "run", number) for number in range(self.engines)]
+
     def recovered(self) -> bool:
-        with contextlib.suppress(ControlError):
-            return self.status()[2] is not None
+        with contextlib.suppress(OSError, ValueError):
+            return all(status[2] is not None for status in self.each())
         return False
 
     def welcoming(self) -> bool:
         """New mail is not refused."""
-        with contextlib.suppress(ControlError):
-            return self.status()[3] is None
+        with contextlib.suppress(OSError, ValueError):
+            return all(status[3] is None for status in self.each())
         return False
 
     def quiet(self) -> bool:
         """Nothing is queued any more, and all of the last run is loaded."""
-        with contextlib.suppress(ControlError):
-            live, in_flight, recovered = self.status()[:3]
-            return recovered is not None and live == 0 and in_flight == 0
+        with contextlib.suppress(OSError, ValueError):
+            return all(each[2] is not None and each[0] == 0 and each[1] == 0 for each in self.each())
         return False
+
+    @property
+    def joined(self) -> bool:
+        """Every engine hands mail over to every other one."""
+        with contextlib.suppress(OSError, ValueError):
+            return all(each[-1] == self.engines - 1 for each in self.each())
+        return False
+
+    def children(self) -> dict[str, int]:
+        """Process ids of the supervisor's children, by name ("engine-0")."""
+        assert self.process is not None
+        found = {}
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == self.process.pid:
+                    words = (folder / "cmdline").read_bytes().decode().split("\0")
+                    found[words[words.index("postroad.serve.child") + 1]] = int(folder.name)
+        return found
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

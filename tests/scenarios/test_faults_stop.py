@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from postroad.lab.rules import Rule
 from tests.scenarios.ends import audit
 from tests.scenarios.far_end import FarEnd
@@ -20,14 +22,18 @@ HABITS = (
 )
 
 
-def test_stopped_under_load(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engines", [1, 2])
+def test_stopped_under_load(tmp_path: Path, engines: int) -> None:
     """Three times in a row: exit code 0; every acknowledged message arrives once, and no other one does."""
     promises = Promises()
 
     def to(key: str) -> list[str]:
         return [f"{key}-{number}@{domain}" for number, domain in enumerate(DOMAINS)]
 
-    with FarEnd(HABITS) as far, serving(tmp_path, gateway=far.port, delivery=DELIVERY, extra=RETRY) as server:
+    with (
+        FarEnd(HABITS) as far,
+        serving(tmp_path, gateway=far.port, delivery=DELIVERY, extra=RETRY, engines=engines) as server,
+    ):
         injectors: list[Injector] = [
             SmtpInjector(f"smtp{number}", server.smtp_port, promises, to) for number in range(3)
         ]

@@ -22,7 +22,7 @@ from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock, Resolver, Tap
-from postroad.policy import BindingChoice, marked
+from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, marked
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
 from postroad.serve.handover import Handover
@@ -31,7 +31,8 @@ from postroad.shaping import Limits
 
 
 class EngineStats(NamedTuple):
-    """A snapshot. recovered: messages found at the start, None while they are still being loaded."""
+    """A snapshot. recovered: messages found at the start, None while they are still being loaded. joined: other engines
+    that take mail which is theirs."""
 
     live: int
     in_flight: int
@@ -40,6 +41,7 @@ class EngineStats(NamedTuple):
     sessions: int
     delivery: DeliveryStats
     journal: JournalStats
+    joined: int = 0
 
 
 class Engine:
@@ -61,8 +63,11 @@ class Engine:
         reuse_port: bool = False,
         number: int = 0,
         engines: int = 1,
+        policy: PolicySet | None = None,
     ) -> None:
         self.config = config
+        self.policies = Policies()
+        self._policy = policy
         self.number = number
         self._reuse_port = reuse_port
         self._recovery: asyncio.Task[None] | None = None
@@ -123,8 +128,9 @@ class Engine:
                 clock=clock,
                 rng=rng,
             )
+        self._outbound = Outbound(self.queue, self.policies.hooks, lambda *path: self.deliverer.wake(*path))
         self.deliverer = Deliverer(
-            self.queue,
+            self._outbound,
             resolver,
             self.limits,
             hostname=hostname,
@@ -152,7 +158,11 @@ class Engine:
             SmtpListener(
                 options,
                 hostname=hostname,
-                acceptor=marked(self.acceptor, binding=options.binding, group=options.group),
+                acceptor=marked(
+                    Intake(self.acceptor, self.policies.hooks, options.address),
+                    binding=options.binding,
+                    group=options.group,
+                ),
                 clock=clock,
                 ids=ids,
                 reuse_port=reuse_port,
@@ -163,7 +173,7 @@ class Engine:
             HttpServer(
                 config.http,
                 hostname=hostname,
-                acceptor=self.acceptor,
+                acceptor=Intake(self.acceptor, self.policies.hooks, "http"),
                 clock=clock,
                 ids=ids,
                 rng=rng,
@@ -179,6 +189,8 @@ class Engine:
         listener and for HTTP, where others have bound them."""
         self._recovery = asyncio.get_running_loop().create_task(self._recover())
         try:
+            if self._policy is not None:
+                await self.policies.begin(self._policy)
             if self.handover is not None:
                 await self.handover.start()
             for at, listener in enumerate(self.listeners):
@@ -237,6 +249,7 @@ class Engine:
             await self.tls_reporter.stop()
         self.queue.stop()
         await self.deliverer.stop(drain)
+        await self._outbound.drain()
         if self.handover is not None:
             await self.handover.settled()
         if self._recovery is not None:
@@ -246,6 +259,7 @@ class Engine:
         if self.http is not None:
             await self.http.close()
         await self.journal.close()
+        await self.policies.close()
         if self.handover is not None:
             await self.handover.close()
 
@@ -270,4 +284,5 @@ class Engine:
             sessions=self._sessions(),
             delivery=self.deliverer.stats(),
             journal=self.journal.stats(),
+            joined=self.handover.joined if self.handover is not None else 0,
         )

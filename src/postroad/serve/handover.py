@@ -27,6 +27,7 @@ _AGAIN = 0.1  # seconds between two tries to connect
 _PATIENCE = 30.0  # seconds without an answer after which the other engine is taken for stuck
 _MOST_UNSENT = 64 << 20  # octets; what more the other engine is behind we rather keep ourselves
 _BACKLOG = 64
+_FIRST_WAIT = 1.0  # seconds a starting engine waits for the others
 _LAST_WAIT = 5.0  # seconds a stopping engine waits for the others' answers
 
 
@@ -50,7 +51,8 @@ class Sender(asyncio.Protocol):
         self._again: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._closed = False
-        self._settled: asyncio.Event = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._settled = asyncio.Event()
         self._settled.set()
 
     @property
@@ -71,6 +73,11 @@ class Sender(asyncio.Protocol):
         if self._patience is None:
             self._patience = self._loop.call_later(_PATIENCE, self._look)
         self._transport.writelines(pack(self._sequence, transaction))
+
+    async def connected(self, timeout: float) -> None:
+        """Wait for the first connection, but not longer than this."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), timeout)
 
     async def settled(self, timeout: float) -> None:
         """Wait until everything is answered, but not longer than this."""
@@ -117,6 +124,7 @@ class Sender(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._unread.clear()
+        self._connected.set()
 
     def data_received(self, data: bytes) -> None:
         unread = self._unread
@@ -160,6 +168,13 @@ class Handover:
         await self._receiver.start()
         for sender in self._senders.values():
             sender.start()
+        # All engines start at the same time. Mail that came before the others are there would have to stay here.
+        await asyncio.gather(*(sender.connected(_FIRST_WAIT) for sender in self._senders.values()))
+
+    @property
+    def joined(self) -> int:
+        """How many of the other engines take mail now."""
+        return sum(sender.welcome for sender in self._senders.values())
 
     def reconfigure(self, config: Config) -> None:
         self.router.owners = Owners(config, self._engines)
