@@ -207,3 +207,25 @@ def test_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+async def test_a_body_that_trickles_in_is_not_waited_for() -> None:
+    """Each octet comes before the silence is too long, but the request never comes in whole."""
+    async with serving(idle_time=Duration(20), request_time=Duration(0.2)) as served:
+        host, _, port = served.server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(post(b"", "Content-Length: 100000"))
+        ended = asyncio.ensure_future(reader.read())
+        while not ended.done():
+            writer.write(b" ")
+            await asyncio.wait([ended], timeout=0.02)
+        assert ended.exception() is not None or ended.result() == b""
+        writer.close()
+
+
+async def test_requests_in_a_row_are_no_slow_request() -> None:
+    async with serving(idle_time=Duration(20), request_time=Duration(0.2)) as served:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 0.5
+        while loop.time() < until:
+            assert (await served.client.request("GET", "/health")).status == 200

@@ -1,4 +1,5 @@
 from random import Random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def test_the_receivers_wish_replaces_the_schedule() -> None:
     assert next_attempt(1000.0, 1, 9000.0, -5.0, PLAIN, Random(1)) == 1000.0
 
 
-def hinted(hint: float, attempts: int = 1, **options: Duration) -> float | None:
+def hinted(hint: float, attempts: int = 1, **options: Any) -> float | None:
     return next_attempt(1000.0, attempts, 1e9, None, QueueOptions(retry_jitter=0.0, **options), Random(1), hint)
 
 

@@ -28,11 +28,14 @@ class Shared(ServerState):
     max_discard: octets read and thrown away after the reply to a request that had not come in whole.
     """
 
-    def __init__(self, clock: Clock, *, max_connections: int, idle_time: float, max_discard: int) -> None:
+    def __init__(
+        self, clock: Clock, *, max_connections: int, idle_time: float, request_time: float, max_discard: int
+    ) -> None:
         self._clock = clock
         super().__init__()
         self.max_connections = max_connections
         self.idle_time = idle_time
+        self.request_time = request_time
         self.max_discard = max_discard
         self.empty = asyncio.Event()
         self.empty.set()
@@ -78,6 +81,7 @@ class Connection(HttpToolsProtocol):
         self._shared = shared
         self._last = loop.time()
         self._began: float | None = None  # when the head under way began
+        self._asked: float | None = None  # when the request under way began that has not come in whole
         self._head = 0  # octets of fields of this request
         self._unparsed = 0  # octets since the parser last made something of them
         self._discarded = 0
@@ -94,7 +98,7 @@ class Connection(HttpToolsProtocol):
             self._answer(Code.RESOURCES_UNAVAILABLE, "too many connections")
             self._real.close()
             return
-        self._watch = self.loop.call_later(self._shared.idle_time, self._look)
+        self._watch = self.loop.call_later(min(self._shared.idle_time, self._shared.request_time), self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
@@ -139,10 +143,13 @@ class Connection(HttpToolsProtocol):
         if self._began is not None:
             since = min(since, self._began)
         over = since + self._shared.idle_time
+        if self._asked is not None:
+            over = min(over, self._asked + self._shared.request_time)
         if now >= over:  # the very sum the timer is set to: a difference may round the other way, and never be reached
             self._real.close()
             return
-        self._watch = self.loop.call_at(over, self._look)
+        # A request that begins meanwhile is not looked at too late.
+        self._watch = self.loop.call_at(min(over, now + self._shared.request_time), self._look)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -163,7 +170,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._began = self._last
+        self._began = self._asked = self._last
         self._head = self._unparsed = 0
 
     def on_url(self, url: bytes) -> None:
@@ -196,6 +203,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._asked = None
         self._unparsed = 0
         super().on_message_complete()
 

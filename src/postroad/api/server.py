@@ -80,6 +80,7 @@ class HttpServer:
             clock,
             max_connections=options.max_connections,
             idle_time=options.idle_time,
+            request_time=options.request_time,
             max_discard=max(4 * options.max_body, _MIN_DISCARD),
         )
 

@@ -118,6 +118,7 @@ _ROWS = (
     Field("conn_stage", _D, "Where in the session the attempt ended: see the list of stages.", "4", True),
     Field("next_attempt", _D, "When it is tried again, in Unix seconds.", "1493051827", True),
     Field("retry_hint", _D, "Seconds after which the receiving host asked us to come back.", "300", True),
+    Field("rejections", _D, "Refusals of this client that the event stands for; absent when it is one.", "4200", True),
     Field("reply_rule", _T, "Rule of the configuration that acted on the reply ([[reply]]).", "full-mailboxes", True),
     Field("mx_host", _T, "Name of the receiving host.", "mx1.b.example", True),
     Field("remote_reply", _T, "What the receiving host answered when it took the message.", "250 2.0.0 Ok A1B2", True),
@@ -173,7 +174,7 @@ _EVENT_ROWS = (
         *(Kind.POLICY_REJECTION, MESSAGE, "Policy Rejection", "A message or recipient was refused at injection."),
         fields=(
             *(*_ID, *_AB_TEST, *_REASON, "message_id", *_ORIGIN, "msg_from", *_RECIPIENT, "rcpt_type", "bounce_class"),
-            *("recv_method", "remote_addr", *_SENDING, "injection_time"),
+            *("recv_method", "remote_addr", *_SENDING, "injection_time", "rejections"),
         ),
         required=(*_ALWAYS, *_ALWAYS_REASON, "recv_method"),
     ),
