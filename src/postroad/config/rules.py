@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from postroad.config.curfew import parse_window
-from postroad.config.schema import Config, ListenerOptions, PeerOptions, Section
+from postroad.config.openness import openness, too_wide
+from postroad.config.schema import Config, ListenerOptions, Section
 from postroad.config.tlsrules import tls_problems
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -101,6 +102,9 @@ def _listener(listener: ListenerOptions, path: Path) -> Iterator[Finding]:
     for index, domain in enumerate(listener.relay_domains):
         if not domain.isascii() or not _DOMAIN.match(domain):
             yield Finding((*path, "relay_domains", index), "must be a domain (in A-labels), or one after a dot")
+        elif too_wide(domain):
+            text = f"lets everybody send to every domain below {domain}: that makes this an open relay"
+            yield Finding((*path, "relay_domains", index), text, fatal=False)
     if listener.postmaster and not _ADDRESS.match(listener.postmaster):
         yield Finding((*path, "postmaster"), "must be a mailbox, as in postmaster@example.com")
     seen: dict[Network, int] = {}
@@ -114,13 +118,28 @@ def _listener(listener: ListenerOptions, path: Path) -> Iterator[Finding]:
         if network in seen:
             yield Finding(place, f"{peer.network} has options in peers[{seen[network]}] already")
         seen[network] = index
-        if network in EVERYWHERE and peer.relay and peer.allow is not False:
-            yield Finding((*path, "peers", index, "relay"), "makes this an open relay for the whole Internet", False)
-    if listener.relay and _reachable(listener.address) and not _world_shut_out(listener.peers):
+    yield from _openness(listener, path, seen)
+
+
+def _openness(listener: ListenerOptions, path: Path, networks: Mapping[Network, int]) -> Iterator[Finding]:
+    """An open relay is abused within an hour, however it was written down."""
+    found = openness(listener)
+    if any(each.by_default for each in found) and _reachable(listener.address):
         yield Finding(
             (*path, "relay"),
             "on an address that all can reach makes this an open relay; allow the networks of your clients in peers",
         )
+        return
+    for each in found:
+        relaying = [n for n, at in networks.items() if n.version == each.version and listener.peers[at].relay]
+        if not each.too_wide or not relaying or each.by_default:
+            continue
+        widest = min(relaying, key=lambda network: network.prefixlen)
+        if each.share > 0.999:
+            text = "makes this an open relay for the whole Internet"
+        else:
+            text = f"and those beside it let {each.share:.1%} of all public IPv{each.version} addresses relay"
+        yield Finding((*path, "peers", networks[widest], "relay"), text, fatal=False)
 
 
 def _reachable(address: str) -> bool:
@@ -130,11 +149,6 @@ def _reachable(address: str) -> bool:
     except ValueError:
         return not address.startswith("localhost:")
     return host.is_unspecified or host.is_global
-
-
-def _world_shut_out(peers: Sequence[PeerOptions]) -> bool:
-    shut = {peer.network for peer in peers if peer.relay is False or peer.allow is False}
-    return all(str(network) in shut for network in EVERYWHERE)
 
 
 def _network(text: str) -> Network:
