@@ -3,14 +3,16 @@ message. Every call is made on the event loop; none blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp, inf
 from typing import TYPE_CHECKING
 
 from postroad.config.curfew import curfew
 from postroad.config.schema import DeliveryOptions
 from postroad.shaping.binding import Binding
+from postroad.shaping.borrower import Lease
 from postroad.shaping.gate import Gate
+from postroad.shaping.leases import GateTerms, RateTerms
 from postroad.shaping.throttle import Throttle
 from postroad.shaping.turns import Turns
 
@@ -27,6 +29,8 @@ class Allowance:
     curfew: times at which the path may not send; None: none. restricted: it has a curfew, or is a
     blackhole. offer: a gate keeps a place for this path, until it has asked or declined. waits: it stands in some
     line, and will be told. suspended: it may do nothing at all. most: connections it can ever have.
+    lease: with several engines, what is lent to this path; then its gates and throttles only count, and the lender
+    decides. granted: the addresses that the connection just granted may go to; None: any.
     """
 
     __slots__ = (
@@ -41,7 +45,9 @@ class Allowance:
         "connections",
         "curfew",
         "gates",
+        "granted",
         "key",
+        "lease",
         "most",
         "offer",
         "options",
@@ -59,6 +65,8 @@ class Allowance:
         self._limits = limits
         self._hosts: tuple[str, ...] = ()
         self._refused_by: Gate | None = None
+        self.lease = limits.borrower.lease(self) if limits.borrower is not None else None
+        self.granted: tuple[str, ...] | None = None
         self._configure(limits.provider(domain))
 
     def _configure(self, provider: str) -> None:
@@ -75,6 +83,15 @@ class Allowance:
         self._free = not self._message and not self.suspended
         self.most = int(min(gate.most for gate in self.gates))
         self._tau = _GROWTH[delivery.connection_growth]
+        if self.lease is not None:
+            self.lease.terms(
+                tuple(GateTerms(gate.name, int(gate.most), gate.reserve) for gate in self.gates if gate.most != inf),
+                delivery.host_max_connections,
+                *(
+                    tuple(RateTerms(each.key, each.throttle.rate) for each in found)
+                    for found in (self._message, self._connection)
+                ),
+            )
 
     @property
     def delivery(self) -> DeliveryOptions:
@@ -93,7 +110,8 @@ class Allowance:
     def refresh(self) -> None:
         """The configuration or the provider has changed: what is open counts for its new gates."""
         before = self.gates
-        self._withdraw()
+        if self.lease is None:
+            self._withdraw()
         idle = [connection for connection, owner in before[0].idle.items() if owner is self]
         for connection in idle:
             self.busy(connection)
@@ -109,7 +127,8 @@ class Allowance:
                 gate.idle[connection] = self
         for gate in before:
             limits.leave(gate)
-            gate.hand_out()
+            if self.lease is None:
+                gate.hand_out()
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -118,10 +137,10 @@ class Allowance:
         wanted = round(self.options.delivery.max_connections * (1.0 - exp(-waiting / self._tau)))
         return max(1, min(wanted, self.most))
 
-    def open(self) -> float:
-        """Ask for one connection. 0: granted, and `closed` is called for it once. More: seconds until it is worth
-        asking again. inf: `told` will say when."""
-        wait = self._ask()
+    def open(self, hosts: Sequence[str] = ()) -> float:
+        """Ask for one connection, to one of these addresses. 0: granted, and `closed` is called for it once. More:
+        seconds until it is worth asking again. inf: `told` will say when."""
+        wait = self._ask() if self.lease is None else self._borrow(self.lease, tuple(hosts))
         if wait:
             self.decline()
             return wait
@@ -145,6 +164,22 @@ class Allowance:
             return inf
         return self._granted(self._connection)
 
+    def _borrow(self, lease: Lease, hosts: tuple[str, ...]) -> float:
+        self._refused_by = None
+        if self.suspended:
+            return inf
+        if not lease.open(hosts):
+            self.waits = True
+            return inf
+        self.waits = False
+        self.granted = lease.granted
+        self._count(self._connection)
+        return 0.0
+
+    def lent(self) -> None:
+        """Something has come from the lender."""
+        self.told()
+
     def full(self) -> Gate | None:
         for gate in self.gates:
             if not gate.room(self):
@@ -153,6 +188,8 @@ class Allowance:
 
     def decline(self) -> None:
         """A place that is kept for this path is not wanted."""
+        if self.lease is not None:
+            self.lease.decline()
         gate = self.offer
         if gate is not None:
             self.offer = None
@@ -168,10 +205,15 @@ class Allowance:
         self.connections -= 1
         for gate in self.gates:
             gate.open -= 1
+        if self.lease is not None:
+            self.lease.closed()
+            return
         for gate in self.gates:
             gate.hand_out()
 
     def host_room(self, address: str) -> bool:
+        if self.lease is not None:
+            return True  # it is asked for with the connection
         return self._limits.host_room(address, self.options.delivery.host_max_connections)
 
     def host_wait(self, address: str) -> None:
@@ -181,13 +223,24 @@ class Allowance:
 
     def host_open(self, address: str) -> bool:
         """A granted connection is about to go there. True: `host_closed` is called for it once. False: it may not."""
+        if self.lease is not None:
+            return self.lease.host_open(address)
         if not self.host_room(address):
             return False
         self._limits.host_opened(address)
         return True
 
     def host_closed(self, address: str) -> None:
-        self._limits.host_closed(address)
+        if self.lease is not None:
+            self.lease.host_closed(address)
+        else:
+            self._limits.host_closed(address)
+
+    def hosts_unused(self, addresses: Iterable[str]) -> None:
+        """A granted connection might have gone there, and did not."""
+        for address in addresses:
+            if self.host_open(address):
+                self.host_closed(address)
 
     def idle(self, connection: object) -> object | None:
         """This connection has nothing to send. Returns one that should close, since another path waits for its place;
@@ -213,10 +266,19 @@ class Allowance:
         """Ask to send one message. 0: granted. More: seconds until it is worth asking again; inf while suspended."""
         if self._free:
             return 0.0
-        return inf if self.suspended else self._granted(self._message)
+        if self.suspended:
+            return inf
+        if self.lease is None:
+            return self._granted(self._message)
+        if not self.lease.message():
+            return inf
+        self._count(self._message)
+        return 0.0
 
     def unsent(self) -> None:
         """The message just granted was not sent."""
+        if self.lease is not None and self._message:
+            self.lease.unsent()
         for turns in self._message:
             turns.throttle.give_back()
 
@@ -233,6 +295,12 @@ class Allowance:
         for turns in throttles:
             turns.take(self, now)
         return 0.0
+
+    def _count(self, throttles: tuple[Turns, ...]) -> None:
+        """For people who look; whether it may be was the lender's to decide."""
+        now = self._limits.now()
+        for turns in throttles:
+            turns.throttle.take(now)
 
     def throttles(self) -> tuple[tuple[str, tuple[Throttle, ...]], ...]:
         """By what they count."""
@@ -251,6 +319,8 @@ class Allowance:
         self._limits.released(self)
         for gate in self.gates:
             self._limits.leave(gate)
+        if self.lease is not None:
+            self.lease.release()
 
     def _withdraw(self) -> None:
         self.waits = False

@@ -24,12 +24,25 @@ class Member(Protocol):
 
 class Gate:
     """name: for people. most: connections, inf for no limit. reserve: the last of them, kept for paths without any.
+    elsewhere: paths of any engine that wait for a place here, where places are lent; sole: the only one, if it is ours.
 
     A place that becomes free is kept for the first in line until it has taken or declined it, so that who asks more
     often does not get more.
     """
 
-    __slots__ = ("_line", "_starved", "idle", "most", "name", "offered", "open", "reserve", "users")
+    __slots__ = (
+        "_line",
+        "_starved",
+        "elsewhere",
+        "idle",
+        "most",
+        "name",
+        "offered",
+        "open",
+        "reserve",
+        "sole",
+        "users",
+    )
 
     def __init__(self, name: str, most: float = inf, reserve: int = 0) -> None:
         self.name = name
@@ -38,6 +51,8 @@ class Gate:
         self.open = 0
         self.offered = 0
         self.users = 0  # paths it limits
+        self.elsewhere = 0
+        self.sole: object = None
         self.idle: dict[object, Member] = {}  # the longest idle first
         # Dictionaries for sets that keep an order.
         self._starved: dict[Member, None] = {}  # have no connection
@@ -61,6 +76,8 @@ class Gate:
         self._starved.pop(member, None)
 
     def others_wait(self, member: Member) -> bool:
+        if self.elsewhere and (self.elsewhere > 1 or self.sole is not member):
+            return True
         return any(line and (len(line) > 1 or member not in line) for line in (self._starved, self._line))
 
     def hand_out(self) -> None:

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from sys import intern
+from typing import cast
 
 from postroad.config.schema import Config, DeliveryOptions, QueueOptions
 from postroad.shaping.allowance import Allowance
+from postroad.shaping.borrower import Borrower, Borrowing
 from postroad.shaping.gate import Gate
+from postroad.shaping.leases import Wanted
 from postroad.shaping.scopes import Bucket, PathOptions, Scopes
 from postroad.shaping.throttle import Throttle
 from postroad.shaping.turns import Turns
@@ -19,12 +22,21 @@ _THROTTLES = 10_000  # throttles after which those are looked for that nothing r
 
 
 class Limits:
-    """now: seconds that never go back (the event loop's). told(binding, domain): see Allowance.open."""
+    """now: seconds that never go back (the event loop's). told(binding, domain): see Allowance.open. borrower: with
+    several engines, what lends to this one; end(connection): called for an idle one whose place others need;
+    shed(gate, count): so many of its connections must end."""
 
-    def __init__(self, config: Config, now: Callable[[], float]) -> None:
+    def __init__(self, config: Config, now: Callable[[], float], borrower: Borrower | None = None) -> None:
         self.scopes = Scopes(config)
         self.now = now
         self.told: Callable[[str, str], None] = lambda binding, domain: None
+        self.end: Callable[[object], None] = lambda connection: None
+        self.shed: Callable[[Gate, int], None] = lambda gate, number: None
+        self.borrower = borrower
+        self._elsewhere: dict[str, tuple[int, Borrowing | None]] = {}  # gates that paths of any engine wait for
+        if borrower is not None:
+            borrower.wanted = self._wanted
+            borrower.shed = self._shed
         self._server = Gate("server")
         self._gates: dict[tuple[str, str], Gate] = {}
         self._throttles: dict[str, Turns] = {}
@@ -90,6 +102,8 @@ class Limits:
 
     def excess(self, connections: Iterable[tuple[Allowance, object]]) -> list[object]:
         """Which of these open connections must end, so that no limit is exceeded: none, until one was lowered."""
+        if self.borrower is not None:
+            return []  # the lender knows what is open in all, and will say
         over: dict[Gate, float] = {}
         ending = []
         for allowance, connection in connections:
@@ -99,6 +113,32 @@ class Limits:
                 for gate in allowance.gates:
                     over[gate] -= 1
         return ending
+
+    # --- with several engines -----------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> Gate | None:
+        kind, _, rest = name.partition(" ")
+        return self._server if name == self._server.name else self._gates.get((kind, rest))
+
+    def _wanted(self, item: Wanted, sole: Borrowing | None) -> None:
+        """Paths of any engine wait for a place in this gate: give idle ones."""
+        if item.waiting:
+            self._elsewhere[item.gate] = (item.waiting, sole)
+        else:
+            self._elsewhere.pop(item.gate, None)
+        gate = self._find(item.gate)
+        if gate is None:
+            return
+        gate.elsewhere, gate.sole = item.waiting, sole
+        idle = [(connection, owner) for connection, owner in gate.idle.items() if cast(object, owner) is not sole]
+        for connection, owner in idle[: item.waiting]:
+            owner.busy(connection)
+            self.end(connection)
+
+    def _shed(self, name: str, number: int) -> None:
+        gate = self._find(name)
+        if gate is not None:
+            self.shed(gate, number)
 
     # --- for allowances -----------------------------------------------------------------------------------------------
 
@@ -127,6 +167,7 @@ class Limits:
         gate = self._gates.get((kind, name))
         if gate is None:
             gate = self._gates[kind, name] = Gate(f"{kind} {name}")
+            gate.elsewhere, gate.sole = self._elsewhere.get(gate.name, (0, None))
         gate.most = most or inf
         gate.users += 1
         return gate
@@ -145,7 +186,7 @@ class Limits:
         if found is None:
             if len(self._throttles) >= self._sweep_at:
                 self._sweep()
-            found = self._throttles[bucket.key] = Turns(Throttle(bucket.rate))
+            found = self._throttles[bucket.key] = Turns(Throttle(bucket.rate), bucket.key)
         elif found.throttle.rate != bucket.rate:
             found.throttle.set_rate(bucket.rate)
         return found

@@ -44,20 +44,21 @@ class Window:
         self._runs: deque[_Run] = deque()
         self._held = 0
 
-    def free_at(self, now: float) -> float:
-        """When one more is possible: -inf for now."""
+    def free_at(self, now: float, lent: int = 0) -> float:
+        """When one more is possible: -inf for now. lent: so many may be granted at any moment by whom they are lent to;
+        what they hold can't be back within the window's length."""
         runs = self._runs
         while runs and runs[0].end <= now:
             self._held -= runs.popleft().count
-        if self._held < self.most:
+        if self._held + lent < self.most:
             return -inf
         # After a reload `most` may be smaller than what is held.
-        over = self._held - self.most
+        over = self._held + lent - self.most
         for run in runs:
             over -= run.count
             if over < 0:
                 return run.end
-        raise AssertionError("runs hold less than was counted")
+        return now + self.seconds
 
     def held(self, now: float) -> int:
         """Grants that count now."""
@@ -88,16 +89,30 @@ class Window:
     def empty(self, now: float) -> bool:
         return not self._runs or self._runs[-1].end <= now
 
+    def runs(self, now: float) -> list[tuple[float, int]]:
+        """What counts now: when it is over, and how many; the first to end first."""
+        self.free_at(now)
+        return [(run.end, run.count) for run in self._runs]
+
+    def remember(self, runs: list[tuple[float, int]]) -> None:
+        """What `runs` told, of an earlier life; before the first `take`."""
+        for end, count in runs:
+            run = _Run(end - self.seconds, end)
+            run.count = count
+            self._runs.append(run)
+            self._held += count
+
 
 class Throttle:
     """`ask` grants one thing, or says how long to wait. set_rate may change the rate at any time; what was granted
     before counts on in windows of the same length. gap: seconds from one grant to the next at the pace of the shortest
-    window."""
+    window. lent: grants that somebody else may make at any moment (see `lend`)."""
 
-    __slots__ = ("_due", "_slack", "gap", "rate", "windows")
+    __slots__ = ("_due", "_slack", "gap", "lent", "rate", "windows")
 
     def __init__(self, rate: Rate) -> None:
         self._due = -inf  # when the next grant comes, were they spread evenly
+        self.lent = 0
         self.rate = Rate()
         self.windows: tuple[Window, ...] = ()
         self.set_rate(rate)
@@ -129,7 +144,7 @@ class Throttle:
         """What `ask` would say, without taking anything."""
         at = self._due - self._slack
         for window in self.windows:
-            free = window.free_at(now)
+            free = window.free_at(now, self.lent)
             if free > at:
                 at = free
         return at - now if at > now else 0.0
@@ -146,6 +161,23 @@ class Throttle:
         for window in self.windows:
             window.give_back()
 
+    def lend(self, now: float) -> None:
+        """Only when `wait` says 0: somebody else may make this grant, whenever he likes. It fills every window until
+        `spent` or `returned` is called for it."""
+        self._due = max(self._due, now) + self.gap
+        self.lent += 1
+
+    def spent(self, now: float) -> None:
+        """A grant that was lent has been made, now at the latest: from now on its windows run."""
+        self.lent -= 1
+        for window in self.windows:
+            window.take(now)
+
+    def returned(self) -> None:
+        """A grant that was lent will not be made."""
+        self.lent -= 1
+        self._due -= self.gap
+
     def forgotten(self, now: float) -> bool:
         """Would a new one behave the same?"""
-        return self._due <= now and all(window.empty(now) for window in self.windows)
+        return not self.lent and self._due <= now and all(window.empty(now) for window in self.windows)

@@ -12,12 +12,14 @@ _ROUNDING = 1e-6  # who waits as long as it was told may come so much too early
 
 
 class Turns:
-    """Who must wait is promised a moment, one message's time after the one before it; who comes at its moment goes
-    ahead of newcomers. A path that does not come delays nobody: its place is only forgotten. Pure, as Throttle is."""
+    """key: names the throttle. Who must wait is promised a moment, one message's time after the one before it; who
+    comes at its moment goes ahead of newcomers. A path that does not come delays nobody: its place is only forgotten.
+    Pure, as Throttle is."""
 
-    __slots__ = ("_again", "_last", "_line", "throttle")
+    __slots__ = ("_again", "_last", "_line", "key", "throttle")
 
-    def __init__(self, throttle: Throttle) -> None:
+    def __init__(self, throttle: Throttle, key: str = "") -> None:
+        self.key = key
         self.throttle = throttle
         self._line: dict[object, float] = {}  # what is promised to whom
         self._last = -inf  # the latest moment that was promised
@@ -53,6 +55,18 @@ class Turns:
         """Only when `wait` says 0."""
         self._line.pop(who, None)
         self.throttle.take(now)
+
+    def lend(self, who: object, now: float) -> None:
+        """The same as `take`, for a grant that somebody else will make."""
+        self._line.pop(who, None)
+        self.throttle.lend(now)
+
+    def anew(self) -> list[object]:
+        """What is free has changed otherwise than by time: no promise holds. Who had one, in order, should ask now."""
+        waiting = list(self._line)
+        self._line.clear()
+        self._last = self._again = -inf
+        return waiting
 
     def leave(self, who: object) -> None:
         """It does not wait any more."""
