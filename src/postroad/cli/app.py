@@ -8,6 +8,7 @@ import typer
 
 from postroad.cli.config import config_app, init
 from postroad.cli.console import app as console_app
+from postroad.cli.dkim import app as dkim_app
 from postroad.cli.events import app as events_app
 from postroad.cli.journal import app as journal_app
 from postroad.cli.journal import audit
@@ -33,6 +34,7 @@ app.add_typer(queue_app, name="queue")
 app.add_typer(message_app, name="message")
 app.add_typer(path_app, name="path")
 app.add_typer(console_app, name="console")
+app.add_typer(dkim_app, name="dkim")
 app.command()(trace)
 app.command()(send)
 app.add_typer(events_app, name="events")

@@ -125,6 +125,11 @@ class PublicKey(NamedTuple):
     def bits(self) -> int:
         return self.key.key_size if isinstance(self.key, RSAPublicKey) else 256
 
+    def matches(self, other: PublicKey) -> bool:
+        """Is it the same key, whatever the flags of the records?"""
+        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return self.key.public_bytes(*form) == other.key.public_bytes(*form)
+
     def verifies(self, signature: bytes, digest: bytes) -> bool:
         try:
             if isinstance(self.key, RSAPublicKey):
