@@ -22,6 +22,7 @@ from postroad.policy.phase import PHASES, Phase
 from postroad.policy.plugin import Kit, Plugin, PluginError, load_plugin
 from postroad.policy.policies import HookCount, Policies, PolicySet, load_policies
 from postroad.policy.rules import RuleError, load_rules
+from postroad.policy.signing import HeldKey, KeyRing, Signing, from_domain
 from postroad.policy.verdict import (
     Accept,
     Continue,
@@ -52,11 +53,13 @@ __all__ = [
     "Disconnect",
     "Ehlo",
     "Fail",
+    "HeldKey",
     "Hook",
     "HookCount",
     "Hooks",
     "Incoming",
     "Intake",
+    "KeyRing",
     "Kit",
     "MailFrom",
     "OneRecipient",
@@ -74,9 +77,11 @@ __all__ = [
     "Retry",
     "RuleError",
     "Session",
+    "Signing",
     "Tarpit",
     "Tempfail",
     "Verdict",
+    "from_domain",
     "load_plugin",
     "load_policies",
     "load_rules",

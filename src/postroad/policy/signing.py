@@ -1,0 +1,144 @@
+"""DKIM signatures on what goes out: an Acceptor behind the hooks, so that nothing changes a message after it is signed,
+and before the journal, so that all recipients of a body share its signatures.
+
+The domain of the From field signs, else the nearest domain above it that has a key: DMARC's relaxed alignment holds for
+both. Ed25519 takes less time than a hand-over to a thread; RSA is done in threads, where it leaves the interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from typing import NamedTuple
+
+from postroad.auth.author import author_domains
+from postroad.auth.dkim import Algorithm, PrivateKey, Signer, Slot, signing
+from postroad.message import Accepted, Acceptor, Body, Refused, Rejection, Reply, Transaction
+from postroad.message.header import field as header_field
+
+_THREADS = 2
+_CACHED = 10_000  # domains without a key of their own that are remembered
+# How nearly all messages are written; the rest is read with more care.
+_PLAIN_FROM = re.compile(rb'[^"(),:;<>@\\]*<[^<>@"\s]+@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)>\s*')
+
+
+class HeldKey(NamedTuple):
+    """A key with its time."""
+
+    slot: Slot
+    key: PrivateKey
+
+
+class KeyRing:
+    """The keys of one generation of the configuration. wall(): Unix seconds."""
+
+    def __init__(self, keys: Iterable[HeldKey], wall: Callable[[], float], *, lifetime: float = 0) -> None:
+        self._wall = wall
+        self._lifetime = int(lifetime)
+        self._keys: dict[str, list[HeldKey]] = {}
+        for held in keys:
+            self._keys.setdefault(held.slot.domain, []).append(held)
+        self._signers: dict[str, Signer | None] = {}
+        self._until = -inf  # when another key's time begins or ends
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def signer(self, domain: str) -> Signer | None:
+        """Who signs for this From domain now."""
+        now = self._wall()
+        if now >= self._until or len(self._signers) > _CACHED:
+            self._signers.clear()
+            moments = (m for held in self._keys.values() for k in held for m in k.slot[3:5] if m is not None)
+            self._until = min((moment for moment in moments if moment > now), default=inf)
+        if domain in self._signers:
+            return self._signers[domain]
+        found = None
+        name = domain
+        while name and found is None:
+            found = self._made(name, now)
+            name = name.partition(".")[2]
+        self._signers[domain] = found
+        return found
+
+    def _made(self, domain: str, now: float) -> Signer | None:
+        held = self._keys.get(domain, [])
+        slots = signing([one.slot for one in held], domain, now)
+        keys = [next(one.key for one in held if one.slot is slot) for slot in slots]
+        return Signer(keys, lifetime=self._lifetime) if keys else None
+
+
+class Signing:
+    """ring(): the keys of the present generation. Messages that can't be signed go out without."""
+
+    def __init__(self, acceptor: Acceptor, ring: Callable[[], KeyRing], wall: Callable[[], float]) -> None:
+        self._acceptor = acceptor
+        self._ring = ring
+        self._wall = wall
+        self._threads: ThreadPoolExecutor | None = None
+        self.signed = 0
+        self.unsigned = 0  # for which there was no key, or no author
+
+    def refusal(self) -> Reply | None:
+        return self._acceptor.refusal()
+
+    def rejected(self, rejection: Rejection) -> None:
+        self._acceptor.rejected(rejection)
+
+    def accept(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+        ring = self._ring()
+        if not ring:
+            self._acceptor.accept(transaction, done)
+            return
+        domain = from_domain(transaction.body.content)
+        signer = ring.signer(domain) if domain else None
+        if signer is None:
+            self.unsigned += 1
+            self._acceptor.accept(transaction, done)
+        elif any(key.algorithm is Algorithm.RSA for key in signer.keys):
+            self._in_thread(signer, transaction, done)
+        else:
+            self._signed(transaction, _sign(signer, transaction.body, self._wall()), done)
+
+    def _in_thread(self, signer: Signer, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, "dkim")
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, _sign, signer, transaction.body, self._wall())
+        future.add_done_callback(lambda signed: self._signed(transaction, signed.result(), done))
+
+    def _signed(self, transaction: Transaction, fields: bytes, done: Callable[[Accepted | Refused], None]) -> None:
+        if fields:
+            body = transaction.body
+            transaction.body = Body(body.content, fields + body.trace, dotted=body.dotted)
+            self.signed += 1
+        else:
+            self.unsigned += 1
+        self._acceptor.accept(transaction, done)
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+
+
+def _sign(signer: Signer, body: Body, now: float) -> bytes:
+    """The fields to put in front; none when the message can't be signed."""
+    try:
+        return signer.sign(body.content, now=now, trace=body.trace)
+    except ValueError:
+        return b""
+
+
+def from_domain(content: bytes) -> str:
+    """Of the author, as an A-label in lower case; "" when there is none, or more than one."""
+    value = header_field(content, b"From")
+    if value is None:
+        return ""
+    plain = _PLAIN_FROM.fullmatch(value)
+    if plain is not None:
+        return plain[1].decode("ascii").lower()
+    found = author_domains(value)
+    return found[0] if len(found) == 1 else ""
