@@ -46,7 +46,7 @@ def audit(server: Server) -> dict[str, Any]:
     done = server.command("audit", "--json", "--config", str(server.config))
     assert done.returncode == 0, f"postroad audit: {done.stdout}{done.stderr}"
     result: dict[str, Any] = json.loads(done.stdout)
-    return result if server.engines == 1 else asdict(total)
+    return result if len(each) == 1 else asdict(total)
 
 
 def _kept(data: Path) -> Iterator[HoseEvent]:

@@ -61,16 +61,17 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
         time.sleep(0.02)
 
 
-def _ask_engine(folder: Path, number: int) -> list[Any]:
+def _ask_engine(folder: Path, number: int, verb: str, **arguments: object) -> Any:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a long path is no address of a socket
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(10)
             sock.connect(f"/proc/self/fd/{fd}/engine-{number}.sock")
-            sock.sendall(b'{"verb":"status"}\n')
+            sock.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
             with sock.makefile("rb") as stream:
-                result: list[Any] = json.loads(stream.readline())["result"]
-                return result
+                answer = json.loads(stream.readline())
+                assert "error" not in answer, answer
+                return answer["result"]
     finally:
         os.close(fd)
 
@@ -176,7 +177,10 @@ class Server:
 
     def each(self) -> list[list[Any]]:
         """The status of each engine, asked on its own socket. Raises OSError when one is not there."""
-        return [_ask_engine(self.data / "run", number) for number in range(self.engines)]
+        return self.ask_each("status")
+
+    def ask_each(self, verb: str, **arguments: object) -> list[Any]:
+        return [_ask_engine(self.data / "run", number, verb, **arguments) for number in range(self.engines)]
 
     def recovered(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
