@@ -87,6 +87,7 @@ async def test_changed_content(content: bytes, reason: str) -> None:
         (b"h=from", b"h=:from", Result.PERMERROR, "signature syntax error: h= holds what is no field name"),
         (b"c=relaxed/relaxed", b"c=nowsp", Result.PERMERROR, "unknown canonicalization"),
         (b"d=example.com", b"d=example..com", Result.PERMERROR, "d= is no domain name"),
+        (b"d=example.com", b"d=" + "é".encode() * 5000, Result.PERMERROR, "d= is no domain name"),
         (b"s=ed;", b"s=ed;s=ed;", Result.PERMERROR, "signature syntax error: the tag s= stands twice"),
         (b"s=ed;", b"s=ed; i=@example.net;", Result.PERMERROR, "domain mismatch: i= is not within d="),
         (b"s=ed;", b"s=ed; i=@badexample.com;", Result.PERMERROR, "domain mismatch: i= is not within d="),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from postroad.auth.author import to_ascii
 from postroad.auth.dkim.canon import BodyHash, Canon, canonical_field
 from postroad.auth.dkim.keys import MIN_BITS, Algorithm, DkimKeyError, PublicKey, read_key_record
 from postroad.auth.dkim.tags import TagError, base64_tag, number_tag, parse_tags, unfolded
@@ -206,12 +207,7 @@ def read_names(tags: dict[str, str]) -> tuple[str, str]:
     """d= and s= in lower case, as A-labels (RFC 8616). Raises Broken."""
     names = []
     for tag in ("d", "s"):
-        text = tags[tag]
-        if not text.isascii():
-            try:
-                text = text.encode("idna").decode()
-            except UnicodeError:
-                raise Broken(Result.PERMERROR, f"{tag}= is no domain name") from None
+        text = tags[tag] if tags[tag].isascii() else to_ascii(tags[tag])
         if len(text) > 253 or not _DOMAIN.match(text) or any(len(label) > 63 for label in text.split(".")):
             raise Broken(Result.PERMERROR, f"{tag}= is no domain name")
         names.append(text.lower())
