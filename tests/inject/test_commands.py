@@ -223,3 +223,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
                 read(prefix + text)
             except BadCommand as refused:
                 assert refused.reply.code in (501, 553, 555)
+
+
+def test_requiretls_is_taken_where_it_is_offered_and_has_no_value() -> None:
+    given = "FROM:<a@b.example> REQUIRETLS"
+    assert parse_mail(given, extended=True, smtputf8=True, requiretls=True).requiretls
+    assert not parse_mail("FROM:<a@b.example>", extended=True, smtputf8=True, requiretls=True).requiretls
+    for text, offered in ((given, False), (f"{given}=yes", True)):
+        with pytest.raises(BadCommand):
+            parse_mail(text, extended=True, smtputf8=True, requiretls=offered)

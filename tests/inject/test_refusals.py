@@ -42,7 +42,7 @@ def test_the_first_are_told_one_by_one_and_the_rest_as_a_count() -> None:
         assert [each.recipient for each in told] == ["0@x", "1@x", "2@x"]
 
     told = play(scene)
-    assert [(each.recipient, each.count) for each in told[3:]] == [("999@x", 997)]
+    assert [(each.recipient, each.times) for each in told[3:]] == [("999@x", 997)]
 
 
 def test_clients_have_a_window_each_and_networks_of_ipv6_are_one() -> None:
@@ -54,7 +54,7 @@ def test_clients_have_a_window_each_and_networks_of_ipv6_are_one() -> None:
 
     told = play(scene)
     assert Counter(each.remote.partition("::")[0] for each in told) == {"192.0.2.1": 4, "192.0.2.2": 4, "2001:db8": 4}
-    assert sum(each.count for each in told) == 30
+    assert sum(each.times for each in told) == 30
 
 
 def test_the_next_window_begins_anew() -> None:
@@ -62,9 +62,9 @@ def test_the_next_window_begins_anew() -> None:
         for _ in range(5):
             bound.rejected(rejection("192.0.2.1"))
         bound.flush()
-        assert [each.count for each in told] == [1, 1, 1, 2]
+        assert [each.times for each in told] == [1, 1, 1, 2]
         bound.rejected(rejection("192.0.2.1"))
-        assert told[-1].count == 1
+        assert told[-1].times == 1
 
     assert len(play(scene)) == 5
 
@@ -76,7 +76,7 @@ def test_memory_is_bounded_whoever_comes() -> None:
         assert len(bound._clients) == refusals._CLIENTS + 1
 
     told = play(scene)
-    assert sum(each.count for each in told) == refusals._CLIENTS + 100
+    assert sum(each.times for each in told) == refusals._CLIENTS + 100
 
 
 def test_without_a_limit_all_are_told() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.message import Body, Message, Notify, Outcome, Reply, Ret, Stage, Verdict
+from postroad.message import REQUIRE_TLS, Body, Message, Notify, Outcome, Reply, Ret, Stage, Verdict
 from postroad.queue import dsn
 
 ORIGINAL = b"From: a@a.example\r\nSubject: hello\r\nMessage-ID: <1@a.example>\r\n\r\nthe body\r\n"
@@ -17,7 +17,7 @@ def message(sender: str = "a@a.example", recipient: str = "b@b.example", content
     made = Message()
     made.id, made.sender, made.recipient, made.body = 0xFF, sender, recipient, Body(content, b"Received: us\r\n")
     made.notify, made.orcpt, made.ret, made.envid = Notify.UNSET, "", Ret.UNSET, ""
-    made.method, made.connection = "rest", {}
+    made.method, made.connection, made.context = "rest", {}, {}
     made.received, made.expires, made.attempts = 1_700_000_000.0, 1_700_086_400.0, 3
     return made
 
@@ -167,3 +167,20 @@ def test_nothing_a_peer_says_can_add_a_field_or_a_part(text: str, host: str, jun
         "Diagnostic-Code",
         "Last-Attempt-Date",
     }
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_what_is_told_of_a_message_that_requires_tls_requires_it_too_and_returns_no_body(required: bool) -> None:
+    """RFC 8689 5."""
+    about = message()
+    about.ret = Ret.FULL
+    about.context = {REQUIRE_TLS: "yes"} if required else {}
+    made = dsn.build(
+        *(about, REFUSED, dsn.Action.FAILED),
+        hostname="mx.example",
+        identifier="id1",
+        wall=1_700_000_060.0,
+        default_ret="full",
+    )
+    assert (made.context.get(REQUIRE_TLS) == "yes") is required
+    assert (b"the body" in made.body.content) is not required

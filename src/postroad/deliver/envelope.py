@@ -1,11 +1,11 @@
-"""MAIL and RCPT for one message, with the parameters that the peer announced (RFC 1870, 6152, 6531, 3461)."""
+"""MAIL and RCPT for one message, with the parameters that the peer announced (RFC 1870, 6152, 6531, 3461, 8689)."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from postroad.message import Message, Notify, Ret
+from postroad.message import REQUIRE_TLS, Message, Notify, Ret
 from postroad.message.address import AddressError, routing_domain
 from postroad.message.header import header_end
 
@@ -29,6 +29,7 @@ class Capabilities(NamedTuple):
     size: int = -1
     starttls: bool = False
     auth: tuple[str, ...] = ()
+    requiretls: bool = False
 
 
 def parse_capabilities(lines: list[bytes]) -> Capabilities:
@@ -51,6 +52,7 @@ def parse_capabilities(lines: list[bytes]) -> Capabilities:
         size=limit,
         starttls="STARTTLS" in words,
         auth=tuple(words.get("AUTH", ())),
+        requiretls="REQUIRETLS" in words,
     )
 
 
@@ -81,6 +83,8 @@ def envelope(message: Message, octets: int, offered: Capabilities) -> tuple[str,
         mail += " BODY=8BITMIME"
     if utf8:
         mail += " SMTPUTF8"
+    if REQUIRE_TLS in message.context:
+        mail += " REQUIRETLS"
     if offered.dsn:
         if message.ret or message.envid:
             mail += _mail_dsn(message)

@@ -154,8 +154,8 @@ class EventEncoder:
             given["msg_from"] = rejection.sender
         if rejection.remote:
             given["remote_addr"] = rejection.remote
-        if rejection.count > 1:
-            given["rejections"] = str(rejection.count)
+        if rejection.times > 1:
+            given["rejections"] = str(rejection.times)
         return _about_no_message(
             Kind.POLICY_REJECTION, number, wall, rejection.reply, rejection.recipient, rejection.method, given
         )

@@ -61,8 +61,8 @@ def hello_domain(name: str) -> str:
         return ""
 
 
-def parse_mail(text: str, *, extended: bool, smtputf8: bool) -> Envelope:
-    """The argument of MAIL. extended: EHLO was said; smtputf8: the listener announces it."""
+def parse_mail(text: str, *, extended: bool, smtputf8: bool, requiretls: bool = False) -> Envelope:
+    """The argument of MAIL. extended: EHLO was said; smtputf8, requiretls: we announce it."""
     match = _MAIL.fullmatch(text)
     if match is None:
         raise BadCommand(replies.MAIL_SYNTAX)
@@ -72,7 +72,12 @@ def parse_mail(text: str, *, extended: bool, smtputf8: bool) -> Envelope:
         if not extended:
             raise BadCommand(replies.NOT_AFTER_HELO)
         for name, value in _parameters(parameters).items():
-            _mail_parameter(envelope, name, value, smtputf8)
+            if name == "REQUIRETLS" and requiretls:
+                if value:
+                    raise BadCommand(Reply(501, "5.5.4 REQUIRETLS takes no value"))
+                envelope.requiretls = True
+            else:
+                _mail_parameter(envelope, name, value, smtputf8)
     if path:
         envelope.sender, envelope.domain = _mailbox(path, envelope.smtputf8, "5.1.7")
     return envelope

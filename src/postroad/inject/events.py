@@ -14,7 +14,7 @@ class Envelope:
     envid is the xtext as sent (RFC 3461 5.2.1: passed on unchanged). domain: the sender's routing domain, "" for null.
     """
 
-    __slots__ = ("domain", "eight_bit", "envid", "recipients", "ret", "sender", "size", "smtputf8")
+    __slots__ = ("domain", "eight_bit", "envid", "recipients", "requiretls", "ret", "sender", "size", "smtputf8")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Envelope:
         self.smtputf8 = smtputf8
         self.ret = ret
         self.envid = envid
+        self.requiretls = False  # RFC 8689
         self.recipients: list[Recipient] = []
 
 

@@ -24,8 +24,8 @@ class _Client:
 
 
 class Refusals:
-    """tell: where what may be told goes. most: events a window of one client (an IPv6 network of 64 bits counts as one);
-    0: no limit."""
+    """tell: where what may be told goes. most: events a window of one client (an IPv6 network of 64 bits is one); 0: no
+    limit."""
 
     def __init__(self, tell: Callable[[Rejection], None], most: int) -> None:
         self._tell = tell
@@ -48,7 +48,7 @@ class Refusals:
             client.left -= 1
             self._tell(rejection)
         else:
-            client.unsaid += rejection.count
+            client.unsaid += rejection.times
             client.last = rejection
 
     def flush(self) -> None:
@@ -59,7 +59,7 @@ class Refusals:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             if client.last is not None:
-                self._tell(client.last._replace(count=client.unsaid))
+                self._tell(client.last._replace(times=client.unsaid))
 
 
 def _client(remote: str) -> str:

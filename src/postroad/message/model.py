@@ -6,6 +6,9 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 Context = dict[str, str]
+# Context value of a message that may only go over sessions that are encrypted, with the right host, and hosts that
+# promise the same (RFC 8689): "yes". It is kept with the message, and inherited by notifications about it.
+REQUIRE_TLS = "require_tls"
 
 # Of a message's context: "1" goes ahead of all others in whatever queue it stands (momentum.md 3.1: msg.priority).
 PRIORITY = "priority"

@@ -22,7 +22,7 @@ class Refused(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """Something refused at injection, for the policy_rejection event (api.md 14.2). count: so many like it."""
+    """Something refused at injection, for the policy_rejection event (api.md 14.2). times: so many like it."""
 
     reply: Reply
     sender: str
@@ -30,7 +30,7 @@ class Rejection(NamedTuple):
     remote: str
     method: str
     connection: Context
-    count: int = 1
+    times: int = 1
 
 
 class Acceptor(Protocol):

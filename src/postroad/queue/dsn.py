@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from postroad.message import Message, Notify, Outcome, Recipient, Ret, Transaction
+from postroad.message import REQUIRE_TLS, Message, Notify, Outcome, Recipient, Ret, Transaction
 from postroad.message.address import parse_mailbox
 from postroad.message.header import header_end
 from postroad.message.model import Body
@@ -79,7 +79,8 @@ def build(
         [Recipient(message.sender, routing, notify=Notify.NEVER)],
         Body(content),
         connection={},
-        context={"dsn_of": f"{message.id:016x}"},
+        # A notification of a message that needs TLS tells of it, and so needs TLS as well (RFC 8689 5).
+        context={"dsn_of": f"{message.id:016x}"} | ({REQUIRE_TLS: "yes"} if REQUIRE_TLS in message.context else {}),
         method="internal",
         smtputf8=international,
     )
@@ -140,6 +141,8 @@ def _returned(message: Message, default_ret: str, head: str, international: bool
     if kind == "full" and message.method == "esmtp" and "can_relay" not in message.connection:
         # The sender that a stranger names may be his victim: one message to a thousand of our users must not become a
         # thousand of its size.
+        kind = "headers"
+    if kind == "full" and REQUIRE_TLS in message.context:
         kind = "headers"
     if kind == "none":
         return b""

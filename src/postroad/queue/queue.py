@@ -151,7 +151,7 @@ class Queue:
         return None
 
     def rejected(self, rejection: Rejection) -> None:
-        self.rejections += rejection.count
+        self.rejections += rejection.times
         number = self._books.ids.next()
         payload = self._teller.policy_rejection(rejection, number, self._books.wall())
         self._journal.append_event(Event(number, self._books.kinds.POLICY_REJECTION, payload))
