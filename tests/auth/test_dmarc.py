@@ -103,6 +103,7 @@ def test_records(raw: bytes, expected: DmarcRecord | None) -> None:
         ("A <a@bücher.example>".encode(), ["xn--bcher-kva.example"]),
         (b"nobody", []),
         (b"A <a@>", []),
+        (b'"open <a@example.com>', []),
         (b"x" * 9000 + b"@example.com", []),
     ],
 )

@@ -11,7 +11,7 @@ _TOKENS = re.compile(
     r"""|(?P<word>[^"<>,:;@()\[\] \t\r\n]+)""",
     re.DOTALL,
 )
-# A longer field is read as one without addresses: cut short it could hide some, and quotes cost its square.
+# A longer field is read as one without addresses: cut short it could hide some.
 _MAX_LENGTH = 8192
 
 
@@ -62,8 +62,7 @@ def _addresses(text: str) -> list[str]:
     while at < len(text):
         match = _TOKENS.match(text, at)
         if match is None:
-            at += 1  # a quote that does not end
-            continue
+            return []  # a quote that does not end; what it hides is anybody's guess, and looking on costs the square
         at = match.end()
         token = match[0]
         if match["special"] and token in "()":

@@ -13,6 +13,7 @@ NASTY: dict[str, bytes] = {
     "no blank line": HEAD,
     "only blank lines": HEAD + b"\r\n" + b"\r\n" * 7,
     "blank lines at the end": HEAD + b"\r\nHello.\r\n\r\n\r\n\r\n",
+    "very many blank lines": HEAD + b"\r\nHello.\r\n" + b"\r\n" * 70_000,
     "no line end at the end": HEAD + b"\r\nHello.",
     "spaces at line ends": HEAD + b"\r\nHello. \t \r\n \t\r\n  two   three\t\tfour\r\n \r\n",
     "tabs": HEAD + b"\r\n\tHello\tworld\r\n",
