@@ -294,7 +294,7 @@ def test_nothing_is_read_past_an_open_question() -> None:
 
 
 def test_replies_that_nobody_takes_stop_the_reading() -> None:
-    machine = Talk().machine
+    machine = Talk(ListenerOptions(max_idle_commands=1_000_000)).machine
     machine.receive(b"HELP\r\n" * 10_000)
     assert machine.next_event() is None
     first = machine.take_output()
@@ -311,3 +311,22 @@ def test_end_says_its_word_and_forgets_everything() -> None:
     assert [a.code for a in talk.say(b"age\r\n.\r\n")] == [421]
     talk.machine.end(replies.SHUTTING_DOWN)
     assert talk.say(b"") == [] and talk.contents == []
+
+
+@pytest.mark.parametrize("command", [b"NOOP\r\n", b"RSET\r\n", b"HELP\r\n", b"VRFY x\r\n", b"EHLO c.example\r\n"])
+def test_commands_that_lead_nowhere_end_the_session_after_many(command: bytes) -> None:
+    talk = Talk(ListenerOptions(max_idle_commands=5))
+    talk.one(b"EHLO c.example\r\n")
+    for _ in range(4):
+        assert talk.one(command).code in (214, 250, 252)
+    assert talk.one(command).text == "4.7.0 Too many commands without a message"
+    assert talk.machine.closed
+
+
+def test_an_accepted_message_forgives_them() -> None:
+    talk = Talk(ListenerOptions(max_idle_commands=3))
+    for _ in range(5):
+        talk.one(b"EHLO c.example\r\n")
+        assert talk.one(b"NOOP\r\n").code == 250
+        talk.say(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n")
+        assert talk.one(b"x\r\n.\r\n").code == 250

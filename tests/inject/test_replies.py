@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.inject import replies
-from postroad.inject.replies import encode, hello_reply
+from postroad.inject.offer import hello_reply
+from postroad.inject.replies import encode
 from postroad.message import Reply
 from tests.inject.kit import read_answers
 

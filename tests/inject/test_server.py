@@ -396,7 +396,7 @@ async def test_a_last_word_is_heard_though_the_client_talks_on(acceptor: MemoryA
 
 async def test_who_does_not_read_is_not_read(acceptor: MemoryAcceptor) -> None:
     """A client that sends commands and never reads: what it may send, and what we hold for it, ends somewhere."""
-    async with serving(acceptor) as listener:
+    async with serving(acceptor, max_idle_commands=10_000_000) as listener:
         client = await Client.connect(listener, limit=1024)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await until(lambda: listener.sessions == 1)
@@ -418,7 +418,7 @@ async def test_who_does_not_read_is_not_read(acceptor: MemoryAcceptor) -> None:
 
 async def test_much_that_is_sent_behind_a_commit_is_not_read(acceptor: MemoryAcceptor) -> None:
     acceptor.hold = True
-    async with serving(acceptor) as listener:
+    async with serving(acceptor, max_idle_commands=10_000_000) as listener:
         client = await Client.connect(listener)
         await client.hello()
         await client.open()

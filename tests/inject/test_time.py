@@ -20,16 +20,15 @@ IDLE, MESSAGE = 300.0, 1800.0
 class Stage:
     """A listener on a simulated machine, and clients outside it."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, **changes: Any) -> None:
         self.loop = SimLoop(Random(seed))
         net = SimNet(self.loop, Random(seed + 1))
         net.add_machine("10.0.0.2")
         self.host = Process(self.loop, "host", ["10.0.0.1"])
         self.client = Process(self.loop, "client", ["10.0.0.2"])
         self.acceptor = MemoryAcceptor()
-        self.listener: SmtpListener = make_listener(
-            self.acceptor, address="10.0.0.1:25", idle_time=Duration(IDLE), message_time=Duration(MESSAGE)
-        )
+        times = {"idle_time": Duration(IDLE), "message_time": Duration(MESSAGE), "max_idle_commands": 2_000_000}
+        self.listener: SmtpListener = make_listener(self.acceptor, address="10.0.0.1:25", **times | changes)
 
     def play(self, scene: Coroutine[Any, Any, None]) -> None:
         async def whole() -> None:
@@ -243,6 +242,43 @@ def test_drain_waits_as_long_as_told() -> None:
         assert stage.loop.time() - begun == pytest.approx(30, abs=0.1)
         assert str(await client.read()).startswith("421 4.3.2")
         assert await _rest(client) == b""
+        await client.close()
+
+    stage.play(scene())
+
+
+def test_a_session_that_lasts_long_ends_between_two_messages() -> None:
+    stage = Stage()
+    session = 4 * 3600.0
+
+    async def scene() -> None:
+        client = await stage.connect()
+        begun = stage.loop.time()
+        for _ in range(int(session / (IDLE - 10)) + 2):
+            await asyncio.sleep(IDLE - 10)
+            reply = await client.say(b"NOOP\r\n")
+            if reply.code != 250:
+                break
+        assert str(reply).startswith("421 4.4.2 This session lasts long enough")
+        assert session <= stage.loop.time() - begun <= session + 2 * IDLE
+        await client.close()
+
+    stage.play(scene())
+
+
+def test_a_transaction_may_outlast_the_session_but_not_for_ever() -> None:
+    stage = Stage()
+    session = 4 * 3600.0
+
+    async def scene() -> None:
+        client = await stage.connect()
+        begun = stage.loop.time()
+        assert (await client.say(b"MAIL FROM:<a@b.example>\r\n")).code == 250
+        for _ in range(int(2 * session / (IDLE - 10)) + 5):
+            if (await client.say(b"NOOP\r\n")).code != 250:
+                break
+            await asyncio.sleep(IDLE - 10)
+        assert 2 * session <= stage.loop.time() - begun <= 2 * session + 2 * IDLE
         await client.close()
 
     stage.play(scene())

@@ -150,7 +150,7 @@ class Scram:
         message = f"{self._said},{match[1]}".encode()
         if binding != self._header.encode() or not proven(verifier, message, proof):
             return Failed(self._user)
-        # SMTP's 235 can't carry the server's proof, so it goes in a challenge that wants an empty response (RFC 4954 4).
+        # SMTP's 235 can't carry the server's proof: it goes in a challenge that wants an empty response (RFC 4954 4).
         self._proven = True
         return Challenge(b"v=" + b64encode(server_signature(verifier, message)))
 

@@ -56,7 +56,9 @@ def parse_verifier(text: str) -> Verifier:
 
 def matches(verifier: Verifier, password: str) -> bool:
     """Is it this password? Takes milliseconds: not on the event loop."""
-    return hmac.compare_digest(make_verifier(password, verifier.salt, verifier.iterations).stored_key, verifier.stored_key)
+    return hmac.compare_digest(
+        make_verifier(password, verifier.salt, verifier.iterations).stored_key, verifier.stored_key
+    )
 
 
 def proven(verifier: Verifier, message: bytes, proof: bytes) -> bool:

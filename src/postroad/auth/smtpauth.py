@@ -1,4 +1,4 @@
-"""Who may log in over SMTP: the users of the configuration, and API keys under the name SMTP_Injection (api.md 18.1)."""
+"""Who may log in over SMTP: users of the configuration, and API keys under the name SMTP_Injection (api.md 18.1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from postroad.auth.keys import ApiKeys, Key
 from postroad.auth.scram import ITERATIONS, Verifier, matches, parse_verifier, prepared
@@ -63,7 +63,7 @@ class SmtpUsers:
         fake = hmac.digest(self._pepper, user.encode(), "sha512")
         return Verifier(ITERATIONS, fake[:16], fake[16:48], hmac.digest(self._pepper, fake, "sha256"))
 
-    def quickly(self, user: str, secret: str, peer: str, *, token: bool = False) -> Account | bool | None:
+    def quickly(self, user: str, secret: str, peer: str, *, token: bool = False) -> Account | Literal[False] | None:
         """The account, or False when this is nobody, without slow hashing. None: ask `slowly`."""
         name = user.partition(":")[0].lower()
         if token or name == KEY_USER:

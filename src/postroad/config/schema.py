@@ -40,6 +40,11 @@ Blackhole = Literal["no", "discard", "fail"]
 Tls = Literal["no", "if-available", "required"]
 TlsVerify = Literal["none", "ca", "host"]
 TlsVersion = Literal["1.2", "1.3"]
+ListenerKind = Literal["smtp", "submission", "lmtp"]
+ListenerTls = Literal["no", "offered", "required", "implicit"]
+ListenerTlsClient = Literal["no", "optional", "required"]
+HelloCheck = Literal["no", "syntax", "dns"]
+DnsListKind = Literal["address", "domain"]
 OnError = Literal["tempfail", "continue"]
 RuleAction = Literal["continue", "accept", "reject", "tempfail", "disconnect", "discard", "tarpit", "retry", "fail"]
 
@@ -73,6 +78,30 @@ class ServerOptions(Section, frozen=True, kw_only=True):
     )
 
 
+class CertificateOptions(Section, frozen=True, kw_only=True):
+    """A certificate of a listener. The files are read again at a reload."""
+
+    certificate: Annotated[str, Meta(description="PEM file of the certificate and those that lead to its authority.")]
+    key: Annotated[str, Meta(description='PEM file of its private key, without password; "": in the same file.')] = ""
+    names: Annotated[
+        list[str], Meta(description='Names clients ask for it by ("*.example.com" too). Empty: those it is for.')
+    ] = field(default_factory=list)
+
+
+class DnsListOptions(Section, frozen=True, kw_only=True):
+    """A DNS block list. A list that does not answer lists nobody."""
+
+    zone: Annotated[str, Meta(description='Zone to ask, as in "bl.example.net".')]
+    kind: Annotated[
+        DnsListKind, Meta(description="What is asked for: the client's address, or the sender's and EHLO's domains.")
+    ] = "address"
+    answers: Annotated[
+        list[str],
+        Meta(description='Answers that count, as in "127.0.0.2", "127.0.0.0/29". Empty: all of 127.0.0.0/24.'),
+    ] = field(default_factory=list)
+    text: Annotated[str, Meta(description='Text of the refusal; "": names the zone.')] = ""
+
+
 class PeerOptions(Section, frozen=True, kw_only=True):
     """Overrides for clients of one network. Absent options fall back to the listener's."""
 
@@ -85,6 +114,7 @@ class PeerOptions(Section, frozen=True, kw_only=True):
     max_messages_per_session: int | None = None
     idle_time: Duration | None = None
     smtputf8: bool | None = None
+    hygiene: bool | None = None
 
 
 class ListenerOptions(Section, frozen=True, kw_only=True):
@@ -170,6 +200,68 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     add_missing: Annotated[
         bool, Meta(description="Add Date and Message-ID where a message of a relaying client lacks them (RFC 6409 8).")
     ] = True
+    kind: Annotated[
+        ListenerKind,
+        Meta(description="smtp; submission (RFC 6409: nobody sends before AUTH); lmtp (RFC 2033)."),
+    ] = "smtp"
+    tls: Annotated[
+        ListenerTls,
+        Meta(description="STARTTLS offered, or required before MAIL; implicit: TLS from the first octet (port 465)."),
+    ] = "no"
+    certificates: Annotated[
+        list[CertificateOptions], Meta(description="Certificates; the first is for clients that name no other (SNI).")
+    ] = field(default_factory=list)
+    tls_min_version: Annotated[TlsVersion, Meta(description="Oldest TLS version that clients may use.")] = "1.2"
+    tls_ciphers: Annotated[str, Meta(description='OpenSSL cipher list for TLS 1.2; "": the default one.')] = ""
+    tls_client: Annotated[
+        ListenerTlsClient, Meta(description="Ask clients for a certificate; one that is not good ends the session.")
+    ] = "no"
+    tls_client_ca: Annotated[str, Meta(description="PEM file of the authorities whose client certificates count.")] = ""
+    tls_client_relay: Annotated[bool, Meta(description="May clients with a good certificate send anywhere?")] = False
+    auth: Annotated[
+        bool, Meta(description="Offer AUTH (RFC 4954), for smtp_user and API keys with the grant smtp.")
+    ] = False
+    auth_mechanisms: Annotated[list[str], Meta(description="Those that are offered, in this order.")] = field(
+        default_factory=lambda: ["SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2"]
+    )
+    auth_without_tls: Annotated[bool, Meta(description="Offer AUTH also where TLS does not hide the password.")] = False
+    auth_relay: Annotated[bool, Meta(description="May users that have logged in send anywhere?")] = True
+    proxy_networks: Annotated[
+        list[str],
+        Meta(description="Networks of load balancers: their connections must begin with a PROXY header (v1 or v2)."),
+    ] = field(default_factory=list)
+    proxy_time: Annotated[Duration, Meta(description="Longest time a PROXY header may take to arrive.")] = Duration(5)
+    xclient_networks: Annotated[
+        list[str], Meta(description="Networks of relays that may say by XCLIENT whom they speak for.")
+    ] = field(default_factory=list)
+    hygiene: Annotated[
+        bool, Meta(description="Apply the checks below to strangers; who may relay or has logged in is none.")
+    ] = True
+    early_talk_delay: Annotated[
+        Duration, Meta(description="Wait before the greeting; who speaks in it is refused (554). 0: no wait.")
+    ] = Duration(0)
+    hello_check: Annotated[
+        HelloCheck, Meta(description="Refuse EHLO names: syntax: those that are no domain, or lie; dns: unknown ones.")
+    ] = "no"
+    sender_check: Annotated[
+        bool, Meta(description="Refuse senders whose domain has no mail host (550 5.1.8); 450 while DNS is silent.")
+    ] = False
+    dns_lists: Annotated[list[DnsListOptions], Meta(description="DNS block lists (RFC 5782).")] = field(
+        default_factory=list
+    )
+    peer_connection_rate: Annotated[
+        Rate, Meta(description='Connections of one address, as in "30/60s"; more get 421 4.7.0. "": no limit.')
+    ] = Rate(())
+    peer_message_rate: Annotated[Rate, Meta(description="MAIL commands of one address; more get 450 4.7.0.")] = Rate(())
+    peer_recipient_rate: Annotated[Rate, Meta(description="RCPT commands of one address; more get 450 4.7.0.")] = Rate(
+        ()
+    )
+    peer_error_rate: Annotated[
+        Rate, Meta(description="Refusals one address may earn; then its connections get 421 4.7.0.")
+    ] = Rate(())
+    error_delay: Annotated[
+        Duration, Meta(description="Tarpit: wait before a refused recipient hears of it. 0: no wait.")
+    ] = Duration(0)
 
 
 class ApiKey(Section, frozen=True, kw_only=True):
@@ -188,8 +280,21 @@ class ApiKey(Section, frozen=True, kw_only=True):
     )
     grants: Annotated[
         list[str],
-        Meta(description="What it may do: transmissions, metrics (scrape them), admin (all the console can)."),
+        Meta(description="What it may do: transmissions, metrics (scrape them), admin (the console's), smtp (AUTH)."),
     ] = field(default_factory=lambda: ["transmissions"])
+
+
+class SmtpUser(Section, frozen=True, kw_only=True):
+    """Who may log in by SMTP AUTH. Only a hash of the password is kept."""
+
+    name: Annotated[str, Meta(description="What the client gives as user name.")]
+    password: Annotated[
+        str, Meta(description="SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey; `postroad smtp-user` makes it.")
+    ]
+    senders: Annotated[list[str], Meta(description='Addresses and "@domains" it may use in MAIL FROM; empty: any.')] = (
+        field(default_factory=list)
+    )
+    relay: Annotated[bool, Meta(description="May it send anywhere, where the listener's auth_relay says so?")] = True
 
 
 class HttpOptions(Section, frozen=True, kw_only=True):
@@ -640,6 +745,7 @@ class Config(Section, frozen=True, kw_only=True):
     ] = field(default_factory=list)
     server: ServerOptions = field(default_factory=ServerOptions)
     listener: Annotated[list[ListenerOptions], Meta(description="SMTP listeners.")] = field(default_factory=list)
+    smtp_user: Annotated[list[SmtpUser], Meta(description="Users of SMTP AUTH.")] = field(default_factory=list)
     http: HttpOptions = field(default_factory=HttpOptions)
     queue: QueueOptions = field(default_factory=QueueOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)

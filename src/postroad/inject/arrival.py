@@ -34,12 +34,20 @@ class Arrival(Talk):
             self.state = TABLE[self.state]["DATA"]
 
     def _conclude(self, asked: Content, reply: Reply | None) -> None:
+        self._repeat(reply or replies.OK)
         self._reset(TABLE[self.state][CONTENT_READ])
         if reply is None or reply.code < 400:
             self._errors = 0
+            self._idling = 0
             self._say(reply or replies.OK)
         else:
             self._refuse(reply)
+
+    def _repeat(self, reply: Reply) -> None:
+        """LMTP has a reply a recipient (RFC 2033 4.2): all but the last. A 421 ends the session and is said once."""
+        if self.offer.lmtp and reply.code != 421:
+            for _ in self._open_envelope().recipients[1:]:
+                self._say(reply)
 
     def _read_content(self) -> bool:
         """What is here of the content. False: more octets are wanted."""
@@ -73,6 +81,7 @@ class Arrival(Talk):
                 return
             result = body_start
         self._event = Refusal(envelope, result)
+        self._repeat(result)
         self._reset(TABLE[self.state][CONTENT_READ])
         self._excused = True
         self._refuse(result)

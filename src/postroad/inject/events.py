@@ -3,9 +3,12 @@ with `Machine.answer`, at once or later, before the machine goes on."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from postroad.message import Recipient, Reply, Ret
+
+if TYPE_CHECKING:
+    from postroad.inject.xclient import Client
 
 
 class Envelope:
@@ -49,6 +52,35 @@ class Hello(NamedTuple):
     extended: bool
 
 
+class StartTls(NamedTuple):
+    """STARTTLS, with nothing behind it. After a good answer comes the handshake, then `Machine.secured`."""
+
+
+class Auth(NamedTuple):
+    """AUTH. mechanism: one that was offered, in capitals. initial: decoded, None where none was sent."""
+
+    mechanism: str
+    initial: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Auth({self.mechanism!r}, (secret))"
+
+
+class AuthResponse(NamedTuple):
+    """The client's next line of the AUTH exchange, decoded."""
+
+    octets: bytes
+
+    def __repr__(self) -> str:
+        return "AuthResponse((secret))"
+
+
+class XClient(NamedTuple):
+    """XCLIENT: a trusted relay tells of its client."""
+
+    client: Client
+
+
 class Mail(NamedTuple):
     """MAIL FROM. The envelope becomes the machine's when the answer is good."""
 
@@ -87,4 +119,4 @@ class Refusal(NamedTuple):
     reply: Reply
 
 
-Event = Connect | Hello | Mail | Rcpt | Data | Content | Refusal
+Event = Connect | Hello | StartTls | Auth | AuthResponse | XClient | Mail | Rcpt | Data | Content | Refusal

@@ -16,24 +16,36 @@ import re
 from collections.abc import Callable
 
 from postroad.inject import commands, replies
-from postroad.inject.arrival import Arrival
 from postroad.inject.commands import BadCommand
-from postroad.inject.events import Connect, Content, Data, Hello, Mail, Rcpt, Refusal
+from postroad.inject.events import (
+    Auth,
+    AuthResponse,
+    Connect,
+    Content,
+    Data,
+    Hello,
+    Mail,
+    Rcpt,
+    Refusal,
+    StartTls,
+    XClient,
+)
 from postroad.inject.incoming import LineTooLong
-from postroad.inject.replies import encode, hello_reply
+from postroad.inject.offer import hello_reply
+from postroad.inject.replies import encode
 from postroad.inject.tables import GREETED, TABLE, State
+from postroad.inject.trust import Trust
 from postroad.message import Reply
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_KNOWN_ELSEWHERE = frozenset(
-    ["EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN", "AUTH", "STARTTLS", "BURL", "LHLO"]
-)
+_KNOWN_ELSEWHERE = frozenset(["EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN", "BURL"])
 # What a browser led astray says first. Its "commands" are somebody else's data: hang up before one of them is SMTP.
 _NOT_SMTP = frozenset(["GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "PATCH", "DELETE"])
+_BETWEEN_TRANSACTIONS = frozenset(["STARTTLS", "AUTH", "XCLIENT"])
 _SENDER_OK, _RECIPIENT_OK = encode(replies.SENDER_OK), encode(replies.RECIPIENT_OK)
 
 
-class Machine(Arrival):
+class Machine(Trust):
     """One session. Begins with the question `Connect`; is over when `closed`."""
 
     __slots__ = ()
@@ -48,6 +60,8 @@ class Machine(Arrival):
             reply, self._swallow_reply = self._swallow_reply, None
             self._refuse_misplaced(reply)
             return True
+        if self.state is State.LOGIN:
+            return self._read_response()
         try:
             line = self._incoming.line(self.options.max_command_length)
             if line is None:
@@ -84,27 +98,50 @@ class Machine(Arrival):
 
     def _misplaced(self, verb: str) -> Reply:
         """What to say to a command that may not come in this state."""
+        offer = self.offer
+        if (verb == "AUTH" and not offer.auth) or (verb == "XCLIENT" and not offer.xclient):
+            return replies.NOT_IMPLEMENTED
+        if verb == "STARTTLS" and not (offer.starttls or self.secure):
+            return replies.NOT_IMPLEMENTED
         if self.state is State.START:
             return replies.EHLO_FIRST
         if self.state is State.CHUNKS:
             return replies.CHUNKS_OPEN
         if verb == "MAIL":
             return replies.MAIL_TWICE
-        return replies.MAIL_FIRST if self.state is State.READY else replies.RCPT_FIRST
+        if self.state is State.READY:
+            return replies.MAIL_FIRST
+        if verb in _BETWEEN_TRANSACTIONS:
+            return replies.TRANSACTION_OPEN
+        return replies.LMTP_RCPT_FIRST if self.offer.lmtp else replies.RCPT_FIRST
 
     def _do_hello(self, argument: str) -> None:
+        if self.offer.lmtp:
+            raise BadCommand(replies.LMTP_WANTED)
         self._ask(Hello(commands.parse_hello(argument), True))
 
     def _do_helo(self, argument: str) -> None:
+        if self.offer.lmtp:
+            raise BadCommand(replies.LMTP_WANTED)
         self._ask(Hello(commands.parse_hello(argument), False))
+
+    def _do_lhlo(self, argument: str) -> None:
+        if not self.offer.lmtp:
+            raise BadCommand(replies.NOT_IMPLEMENTED)
+        self._ask(Hello(commands.parse_hello(argument), True))
 
     def _do_mail(self, argument: str) -> None:
         options = self.options
+        if self.offer.gate is not None:
+            self._refuse(self.offer.gate)
+            return
         self._excused = True  # until this one is accepted
         if options.max_messages_per_session and self._messages >= options.max_messages_per_session:
             self.end(replies.TOO_MANY_MESSAGES)
             return
-        envelope = commands.parse_mail(argument, extended=self.extended, smtputf8=options.smtputf8)
+        envelope = commands.parse_mail(
+            argument, extended=self.extended, smtputf8=options.smtputf8, requiretls=self.offer.requiretls
+        )
         if envelope.size > options.max_message_size:
             self._event = Refusal(envelope, replies.TOO_BIG)
             self._refuse(replies.TOO_BIG)
@@ -140,18 +177,18 @@ class Machine(Arrival):
         _no_argument(argument)
         self._reset(TABLE[self.state]["RSET"])
         self._excused = False
-        self._say(replies.OK)
+        self._idle(replies.OK)
 
     def _do_noop(self, argument: str) -> None:
-        self._say(replies.OK)
+        self._idle(replies.OK)
 
     def _do_help(self, argument: str) -> None:
-        self._say(replies.HELP)
+        self._idle(replies.HELP)
 
     def _do_vrfy(self, argument: str) -> None:
         if not argument.strip(" "):
             raise BadCommand(replies.ARGUMENT_WANTED)
-        self._say(replies.CANNOT_VERIFY)
+        self._idle(replies.CANNOT_VERIFY)
 
     def _do_quit(self, argument: str) -> None:
         _no_argument(argument)
@@ -179,7 +216,11 @@ class Machine(Arrival):
         self._reset(TABLE[self.state]["EHLO"])
         self._excused = False
         options = self.options
-        self._out += hello_reply(self.hostname, self.extended, options.max_message_size, options.smtputf8)
+        self._idling += 1
+        if self._idling > options.max_idle_commands:
+            self.end(replies.TOO_MUCH_IDLING)
+            return
+        self._out += hello_reply(self.hostname, self.extended, options.max_message_size, options.smtputf8, self.offer)
 
     def _open(self, asked: Mail, reply: Reply | None) -> None:
         if reply is None or reply.code < 400:
@@ -217,11 +258,19 @@ _COMMANDS: dict[str, Callable[[Machine, str], None]] = {
     "VRFY": Machine._do_vrfy,
     "HELP": Machine._do_help,
     "QUIT": Machine._do_quit,
+    "STARTTLS": Machine._do_starttls,
+    "AUTH": Machine._do_auth,
+    "XCLIENT": Machine._do_xclient,
+    "LHLO": Machine._do_lhlo,
 }
 
 Machine._ANSWERED = {
     Connect: Machine._greet,
     Hello: Machine._greet_by_name,
+    StartTls: Machine._shake,
+    Auth: Machine._judge_login,
+    AuthResponse: Machine._judge_login,
+    XClient: Machine._believe,
     Mail: Machine._open,
     Rcpt: Machine._add,
     Data: Machine._begin,

@@ -69,6 +69,25 @@ def _specific_first(networks: Iterable[tuple[_Network, Peer]]) -> list[tuple[_Ne
     return sorted(networks, key=lambda entry: entry[0].prefixlen, reverse=True)
 
 
+class Networks:
+    """A set of networks. Raises ValueError when one of the texts is no CIDR."""
+
+    __slots__ = ("_networks",)
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._networks = [ipaddress.ip_network(text) for text in texts]
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def hold(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip in network for network in self._networks)
+
+
 def plain_address(host: str) -> str:
     """The address as it is named in options, traces and events: no scope id, and IPv4 where IPv6 only carries it."""
     host = host.partition("%")[0]

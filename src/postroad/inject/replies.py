@@ -6,14 +6,18 @@ Greeting, 354 and all replies to EHLO and HELO carry no enhanced code (RFC 2034 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from base64 import b64encode
 
 from postroad.message import Reply
 
+# The attributes of XCLIENT that are understood.
+ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
 MAX_REPLY_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.5
 
 SEND_CONTENT = Reply(354, "Send the message, end it with <CRLF>.<CRLF>")
 BYE = Reply(221, "2.0.0 Bye")
+START_TLS = Reply(220, "2.0.0 Ready to start TLS")
+LOGGED_IN = Reply(235, "2.7.0 Authentication successful")
 HELP = Reply(214, "2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT")
 OK = Reply(250, "2.0.0 Ok")
 SENDER_OK = Reply(250, "2.1.0 Sender ok")
@@ -26,9 +30,14 @@ TOO_SLOW = Reply(421, "4.4.2 Nothing came for too long")
 MESSAGE_TOO_SLOW = Reply(421, "4.4.2 The message took too long to arrive")
 TOO_MANY_SESSIONS = Reply(421, "4.4.5 Too many sessions, please come back later")
 TOO_MANY_SESSIONS_FROM_YOU = Reply(421, "4.7.0 Too many sessions from your network")
+SESSION_TOO_LONG = Reply(421, "4.4.2 This session lasts long enough, please open a new one")
+TOO_MUCH_IDLING = Reply(421, "4.7.0 Too many commands without a message")
 TOO_MANY_ERRORS = Reply(421, "4.7.0 Too many errors")
 TOO_MANY_MESSAGES = Reply(421, "4.7.0 Enough messages in one session, please open a new one")
 NOT_SMTP = Reply(421, "4.7.0 This is an SMTP server")
+BEHIND_STARTTLS = Reply(554, "5.7.0 Nothing may follow STARTTLS before its reply")
+PEER_TOO_BUSY = Reply(421, "4.7.0 Too much in too short a time from you, please come back later")
+TALKS_EARLY = Reply(554, "5.7.1 You spoke before it was your turn")
 NO_ACCESS = Reply(554, "5.7.1 Your network has no access")
 
 # What was said is not SMTP, or not now.
@@ -47,7 +56,27 @@ EHLO_FIRST = Reply(503, "5.5.1 EHLO or HELO first")
 MAIL_FIRST = Reply(503, "5.5.1 MAIL first")
 RCPT_FIRST = Reply(554, "5.5.1 No valid recipients")
 MAIL_TWICE = Reply(503, "5.5.1 A transaction is open already; RSET ends it")
+TRANSACTION_OPEN = Reply(503, "5.5.1 Not while a transaction is open")
 CHUNKS_OPEN = Reply(503, "5.5.1 The message comes by BDAT; only BDAT or RSET can follow")
+
+# Trust.
+TLS_TWICE = Reply(503, "5.5.1 TLS is up already")
+TLS_NOT_NOW = Reply(454, "4.7.0 TLS is not available for a temporary reason")
+TLS_FIRST = Reply(530, "5.7.0 Must issue a STARTTLS command first")
+LOGIN_FIRST = Reply(530, "5.7.0 Authentication required")
+NEEDS_TLS = Reply(538, "5.7.11 Encryption is required for authentication")
+AUTH_TWICE = Reply(503, "5.5.1 You are authenticated already")
+AUTH_SYNTAX = Reply(501, "5.5.4 Syntax: AUTH mechanism [initial response]")
+AUTH_CANCELLED = Reply(501, "5.7.0 Authentication cancelled")
+BAD_BASE64 = Reply(501, "5.5.2 Not valid base64")
+UNKNOWN_MECHANISM = Reply(504, "5.5.4 Authentication mechanism not offered")
+AUTH_FAILED = Reply(535, "5.7.8 Authentication credentials invalid")
+AUTH_LATER = Reply(454, "4.7.0 Temporary authentication failure; too many failed before, come back later")
+NOT_YOUR_SENDER = Reply(553, "5.7.1 You may not send as this address")
+XCLIENT_SYNTAX = Reply(501, "5.5.4 Syntax: XCLIENT attribute=value ...")
+XCLIENT_DENIED = Reply(550, "5.7.0 XCLIENT is not for you")
+LMTP_WANTED = Reply(500, "5.5.1 This is LMTP: LHLO")
+LMTP_RCPT_FIRST = Reply(503, "5.5.1 No valid recipients")
 
 # The envelope.
 NEEDS_SMTPUTF8 = Reply(553, "5.6.7 The address needs SMTPUTF8")
@@ -63,6 +92,12 @@ HEADER_TOO_BIG = Reply(554, "5.6.0 The header section is too big")
 TOO_MANY_HOPS = Reply(554, "5.4.6 Too many hops: the message seems to loop")
 OUR_LOOP = Reply(554, "5.4.6 The message was here too often: it loops")
 MEMORY_SHORT = Reply(452, "4.3.1 Too many messages are arriving at once")
+
+
+def challenge(octets: bytes) -> Reply:
+    """What an AUTH exchange says to the client (RFC 4954 4)."""
+    return Reply(334, b64encode(octets).decode())
+
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -90,14 +125,3 @@ def _encode_lines(reply: Reply) -> bytes:
     out = [code.encode() + b"-" + head + line + b"\r\n" for line in lines[:-1]]
     out.append(code.encode() + b" " + head + lines[-1] + b"\r\n")
     return b"".join(out)
-
-
-@lru_cache(maxsize=64)
-def hello_reply(hostname: str, extended: bool, max_size: int, smtputf8: bool) -> bytes:
-    """The reply to EHLO or HELO: what we can do (RFC 5321 4.1.1.1)."""
-    if not extended:
-        return encode(Reply(250, hostname))
-    lines = [hostname, "PIPELINING", f"SIZE {max_size}", "8BITMIME"]
-    lines += ["SMTPUTF8"] if smtputf8 else []
-    lines += ["ENHANCEDSTATUSCODES", "CHUNKING", "DSN"]
-    return encode(Reply(250, " / ".join(lines)))

@@ -6,22 +6,29 @@ import asyncio
 from collections.abc import Sequence
 from socket import socket
 
+from postroad.auth.guesses import Guesses
+from postroad.auth.smtpauth import SmtpUsers
 from postroad.config import split_address
 from postroad.config.schema import ListenerOptions
 from postroad.inject import replies
-from postroad.inject.peers import Peer, Peers
+from postroad.inject.certificates import Certificates
+from postroad.inject.hygiene import Hygiene
+from postroad.inject.peers import Networks, Peer, Peers
+from postroad.inject.refusals import Refusals
 from postroad.inject.relay import RelayDomains
 from postroad.inject.session import Session
+from postroad.inject.wire import Wire
 from postroad.message import Acceptor, IdSource, Reply
-from postroad.net import Clock, Tap
+from postroad.net import Clock, Resolver, Tap
 
 
 class SmtpListener:
     """One SMTP listener of the configuration.
 
     hostname: our own name. ids: gives each transaction the id that Received and the final 250 name.
-    reuse_port: share the port with other processes (SO_REUSEPORT).
-    Raises ValueError when the address, a peer's network or a relay domain is malformed.
+    reuse_port: share the port with other processes (SO_REUSEPORT). resolver: for checks that ask DNS. users: for AUTH.
+    Raises ValueError when the address, a peer's network or a relay domain is malformed, and OSError or ValueError when
+    a certificate can't be used.
     """
 
     def __init__(
@@ -33,6 +40,8 @@ class SmtpListener:
         clock: Clock,
         ids: IdSource,
         reuse_port: bool = False,
+        resolver: Resolver | None = None,
+        users: SmtpUsers | None = None,
     ) -> None:
         self.options = options
         self.hostname = hostname
@@ -42,15 +51,24 @@ class SmtpListener:
         self.peers = Peers(options)
         self.relay_domains = RelayDomains(options.relay_domains, hostname, options.postmaster)
         self.draining = False
+        self.users = users if users is not None else SmtpUsers()
+        self.guesses = Guesses()
+        self.certificates = Certificates(options) if options.tls != "no" else None
+        self.proxies = Networks(options.proxy_networks)
+        self.trusted = Networks(options.xclient_networks)
+        self.hygiene = Hygiene(options, hostname, resolver)
+        self.tls_failures = 0  # handshakes, and sessions whose TLS broke
+        self.auth_failures = 0
         self.tap: Tap | None = None  # who listens in on the sessions
         self.held = 0  # octets of unfinished content in all sessions
         self._host, self._port = split_address(options.address)
         self._reuse_port = reuse_port
         self._servers: list[asyncio.Server] = []
-        self._sessions: dict[Session, None] = {}  # in the order they came, which a set would not keep
+        self._sessions: dict[Wire, None] = {}  # in the order they came, which a set would not keep
         self._by_address: dict[str, int] = {}
         self._by_network: dict[str, int] = {}
         self._empty: asyncio.Future[None] | None = None
+        self.refusals = Refusals(acceptor.rejected, options.max_rejection_events)
 
     async def start(self, sockets: Sequence[socket] = ()) -> None:
         """Bind and accept; on these sockets, where others have bound them for us. Raises OSError when the address can't
@@ -95,10 +113,12 @@ class SmtpListener:
         for session in list(self._sessions):
             session.leave_if_at_rest()
         if await self._emptied(timeout):
+            self.refusals.flush()
             return 0
         cut = list(self._sessions)
         for session in cut:
             session.cut()
+        self.refusals.flush()
         return len(cut)
 
     async def close(self) -> None:
@@ -108,6 +128,7 @@ class SmtpListener:
         for session in list(self._sessions):
             session.abort()
         await self._emptied(None)
+        self.refusals.flush()
 
     async def _emptied(self, timeout: float | None) -> bool:
         """Wait until no session is left. False: the time was over first."""
@@ -118,15 +139,34 @@ class SmtpListener:
         done, _ = await asyncio.wait([self._empty], timeout=timeout)
         return bool(done)
 
+    def reconfigure(self, options: ListenerOptions, users: SmtpUsers) -> None:
+        """Read the certificates again, and know these users from now on. Sessions that are open go on as they are.
+
+        options: of the new configuration; other changes in them count at the next start. Raises OSError or ValueError
+        when a certificate can't be used; then those before stay.
+        """
+        self.users = users
+        if self.certificates is not None and options.tls != "no":
+            self.certificates = Certificates(options)
+
     # For sessions.
 
-    def enter(self, session: Session, peer: Peer) -> None:
+    def moved(self, before: str, old: Peer, after: str, peer: Peer) -> None:
+        """A session that was counted as one client's is another's."""
+        _less(self._by_address, before)
+        self._by_address[after] = self._by_address.get(after, 0) + 1
+        if old.network:
+            _less(self._by_network, old.network)
+        if peer.network:
+            self._by_network[peer.network] = self._by_network.get(peer.network, 0) + 1
+
+    def enter(self, session: Wire, peer: Peer) -> None:
         self._sessions[session] = None
         self._by_address[session.remote] = self._by_address.get(session.remote, 0) + 1
         if peer.network:
             self._by_network[peer.network] = self._by_network.get(peer.network, 0) + 1
 
-    def leave(self, session: Session, peer: Peer, held: int) -> None:
+    def leave(self, session: Wire, peer: Peer, held: int) -> None:
         """held: octets of content the session still had in our sum."""
         self.held -= held
         self._sessions.pop(session, None)

@@ -1,289 +1,169 @@
-"""One SMTP session: a thin asyncio protocol between the socket, the machine, and whoever accepts the mail.
-
-Timers: one a session, armed anew only when it fires (a timer a command would cost more than the command). Flow: nothing
-is read while replies pile up unread, nor while much has been sent behind a question that is still open.
-"""
+"""One SMTP session: what is answered to the machine's events, and whoever accepts the mail asked."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
-
+from postroad.auth.smtpauth import Account
 from postroad.inject import replies
 from postroad.inject.commands import hello_domain
-from postroad.inject.events import Connect, Content, Data, Envelope, Hello, Mail, Rcpt, Refusal
-from postroad.inject.machine import Machine
-from postroad.inject.peers import Peer, plain_address
+from postroad.inject.doorman import Doorman
+from postroad.inject.events import (
+    Auth,
+    AuthResponse,
+    Connect,
+    Content,
+    Data,
+    Envelope,
+    Hello,
+    Mail,
+    Rcpt,
+    Refusal,
+    StartTls,
+    XClient,
+)
+from postroad.inject.hygiene import Deed, Facts
+from postroad.inject.offer import offer_for
+from postroad.inject.peers import plain_address
 from postroad.inject.transaction import build_transaction
 from postroad.message import Accepted, Context, Refused, Rejection, Reply, message_id_text
 
-if TYPE_CHECKING:
-    from postroad.inject.server import SmtpListener
 
-UNREAD_LIMIT = 1 << 16  # octets a client may send behind an open question before we stop reading
-FAIR_SHARE = 1 << 16  # octets of content any session may hold, however short memory is
-READ_SIZE = 1 << 16  # octets of one read
-LINGER = 5.0  # seconds a client has to read our last words and close
+class Session(Doorman):
+    """See `Wire` for its life."""
 
-
-class Session(asyncio.Protocol):
-    """Lives from connection_made to connection_lost; the listener knows it for that time."""
-
-    __slots__ = (
-        "_accepting",
-        "_content_since",
-        "_context",
-        "_eof",
-        "_held",
-        "_identifier",
-        "_last",
-        "_listener",
-        "_loop",
-        "_machine",
-        "_over",
-        "_peer",
-        "_reading",
-        "_timer",
-        "_transport",
-        "_unwritten",
-        "remote",
-    )
-
-    _transport: asyncio.Transport
-    _machine: Machine
-    _peer: Peer
-    _timer: asyncio.TimerHandle
-
-    def __init__(self, listener: SmtpListener, loop: asyncio.AbstractEventLoop) -> None:
-        self._listener = listener
-        self._loop = loop
-        self.remote = "unknown"
-        self._context: Context = {}
-        self._accepting = False  # inside acceptor.accept
-        self._over = False  # our last reply is written, or the connection is gone
-        self._eof = False  # the client sends nothing more
-        self._reading = True
-        self._unwritten = False  # the client does not read its replies
-        self._held = 0  # octets of content, as the listener has them in its sum
-        self._last = loop.time()  # when the client last got something done
-        self._content_since = -1.0  # when its content began to arrive
-        self._identifier = ""
-
-    # What asyncio tells.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        if hasattr(transport, "max_size"):
-            # asyncio's own transports make room for 256 KB at each read, which malloc gets from the system and gives
-            # back every time: twice the CPU of a message of 10 KB. No other loop has this attribute, or needs it.
-            transport.max_size = READ_SIZE
-        name = transport.get_extra_info("peername")
-        if isinstance(name, tuple):
-            self.remote = plain_address(str(name[0]))
-        self._peer = self._listener.peers.find(self.remote)
-        self._machine = Machine(self._peer.options, self._listener.hostname)
-        self._timer = self._loop.call_later(self._next_look(), self._look)
-        self._listener.enter(self, self._peer)
-        self._pump()
-
-    def data_received(self, data: bytes) -> None:
-        if self._over:
-            return
-        if self._listener.tap is not None:
-            self._listener.tap.passed(self, "", self.remote, True, data)
-        self._machine.receive(data)
-        self._pump()
-
-    def eof_received(self) -> bool:
-        """What the client sent before is still answered; the transport is closed once that is done."""
-        self._eof = True
-        return not self._over and (self._machine.waiting or self._unwritten)
-
-    def pause_writing(self) -> None:
-        self._unwritten = True
-        self._read_or_not()
-
-    def resume_writing(self) -> None:
-        self._unwritten = False
-        self._pump()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._over = True
-        self._timer.cancel()
-        if self._listener.tap is not None:
-            self._listener.tap.over(self)
-        self._listener.leave(self, self._peer, self._held)
-        self._held = 0
-
-    # What the listener wants.
-
-    def leave_if_at_rest(self) -> None:
-        """The listener is being drained: go now, or when the transaction is over."""
-        if not self._over and self._machine.at_rest:
-            self.end(replies.SHUTTING_DOWN)
-
-    def end(self, reply: Reply) -> None:
-        """Say this, whatever is going on, and end the session."""
-        if not self._over:
-            self._machine.end(reply)
-            self._pump()
-
-    def cut(self) -> None:
-        """The drain's time is over."""
-        if self._machine.waiting:
-            # The message may be kept this very moment: 421 would deny it, where a lost connection leaves it open.
-            self.abort()
-        else:
-            self.end(replies.SHUTTING_DOWN)
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    # The work.
-
-    def _pump(self) -> None:
-        """Go on as far as can be gone: answer what can be answered, write what there is to say."""
-        machine = self._machine
-        while not self._over:
-            event = machine.next_event()
-            if event is not None:
-                _HANDLERS[type(event)](self, event)
-                continue
-            out = machine.take_output()
-            if out:
-                if self._listener.tap is not None:
-                    self._listener.tap.passed(self, "", self.remote, False, out)
-                self._transport.write(out)
-            # Without output there is nothing it could have waited for the room of.
-            if not out or self._unwritten or not machine.has_unread:
-                break
-        if not self._over:
-            self._settle()
-
-    def _settle(self) -> None:
-        """After the work: note progress, memory and flow, and see whether the session is over."""
-        machine = self._machine
-        if machine.closed or (self._eof and not machine.waiting and not self._unwritten):
-            self._finish()
-            return
-        if machine.content_under_way:
-            self._last = self._loop.time()
-            if self._content_since < 0:
-                self._content_since = self._last
-            if machine.held != self._held:
-                self._account()
-        else:
-            self._content_since = -1.0
-            if self._held:
-                self._account()
-            # Half a command line is no progress: one octet a minute must not keep a session open for ever.
-            if not machine.has_unread:
-                self._last = self._loop.time()
-            if self._listener.draining and machine.at_rest:
-                machine.end(replies.SHUTTING_DOWN)
-                self._pump()
-                return
-        if self._unwritten or machine.waiting or not self._reading:
-            self._read_or_not()
-
-    def _finish(self) -> None:
-        """The last word is said."""
-        self._over = True
-        self._timer.cancel()
-        if self._held:
-            self._account()
-        if self._machine.parted or self._eof or not self._transport.can_write_eof():
-            self._transport.close()
-            if not self._transport.get_write_buffer_size():
-                return
-        else:
-            # Closing with octets of the client unread would reset the connection and could take our reply with it.
-            self._transport.write_eof()
-            self._resume_reading()
-        self._timer = self._loop.call_later(LINGER, self._transport.abort)
-
-    def _read_or_not(self) -> None:
-        hold = self._unwritten or (self._machine.unread > UNREAD_LIMIT and self._machine.waiting)
-        if hold and self._reading:
-            self._reading = False
-            self._transport.pause_reading()
-        elif not hold:
-            self._resume_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self._transport.resume_reading()
-
-    def _account(self) -> None:
-        """Content came or went: keep the listener's sum, and shed what arrives when it is too much."""
-        held = self._machine.held
-        self._listener.held += held - self._held
-        self._held = held
-        if held > FAIR_SHARE and self._listener.held > self._peer.options.max_unfinished:
-            self._machine.shed(replies.MEMORY_SHORT)
-            self._listener.held -= self._held
-            self._held = 0
-
-    # Time.
-
-    def _next_look(self) -> float:
-        options = self._peer.options
-        return float(min(options.idle_time, options.message_time))
-
-    def _look(self) -> None:
-        """The timer fired: is the client too slow? Else look again when it could next be."""
-        options, now = self._peer.options, self._loop.time()
-        if self._machine.waiting:
-            wait = self._next_look()  # it is we who are slow
-        elif self._content_since >= 0 and now >= self._content_since + options.message_time:
-            self.end(replies.MESSAGE_TOO_SLOW)
-            return
-        elif now >= self._last + options.idle_time:
-            self._timed_out()
-            return
-        else:
-            wait = self._last + options.idle_time - now
-            if self._content_since >= 0:
-                wait = min(wait, self._content_since + options.message_time - now)
-            wait = min(wait, self._next_look())
-        self._timer = self._loop.call_later(wait, self._look)
-
-    def _timed_out(self) -> None:
-        if self._unwritten:
-            self.abort()  # who does not read won't read a 421 either
-        else:
-            self.end(replies.TOO_SLOW)
+    __slots__ = ()
 
     # Events of the machine.
 
     def _on_connect(self, event: Connect) -> None:
-        self._machine.answer(self._listener.admit(self.remote, self._peer))
+        refusal = self._listener.admit(self.remote, self._peer) or self._audited("connection")
+        delay = self._listener.options.early_talk_delay
+        if refusal is None and delay and self._stranger:
+            self._early = self._loop.call_later(delay, self._greet_late)
+        else:
+            self._machine.answer(refusal)
+
+    def _greet_late(self) -> None:
+        self._early = None
+        self._machine.answer()
+        self._pump()
+
+    @property
+    def _stranger(self) -> bool:
+        """Are the checks of hygiene for this client?"""
+        return not self._own and self._peer.options.hygiene
 
     def _on_hello(self, event: Hello) -> None:
-        # A new dict, not a changed one: transactions that were handed over keep theirs.
-        context = {"remote_addr": self.remote, "ehlo_string": event.name}
-        domain = hello_domain(event.name)
+        self._context = self._told(event.name)
+        self._machine.answer()
+
+    def _told(self, hello: str) -> Context:
+        """The connection context. A new dict, not a changed one: transactions that were handed over keep theirs."""
+        context = {"remote_addr": self.remote, "ehlo_string": hello}
+        domain = hello_domain(hello)
         if domain:
             context["ehlo_domain"] = domain
-        if self._peer.options.relay:
+        if self._own:
             context["can_relay"] = "true"
-        self._context = context
+        if self.client_name:
+            context["remote_host"] = self.client_name
+        if self.tls is not None:
+            context["tls_version"], context["tls_cipher"] = self.tls.version, self.tls.cipher
+            if self.tls.subject:
+                context["tls_peer"] = self.tls.subject
+        if self.account is not None:
+            context["auth_user"] = self.account.name
+            context["auth_status"] = "true"
+        return context
+
+    def _offer_anew(self) -> None:
+        options, machine, account = self._listener.options, self._machine, self.account
+        self._own = (
+            self._peer.options.relay
+            or (account is not None and account.relay and options.auth_relay)
+            or (options.tls_client_relay and self.tls is not None and not self._vouched and self.tls.subject != "")
+        )
+        machine.user = account.name if account is not None else ""
+        trusted = self._listener.trusted.hold(self._origin)
+        machine.offer = offer_for(options, machine.secure, account is not None, trusted)
+
+    def _on_starttls(self, event: StartTls) -> None:
         self._machine.answer()
+        self._write(self._machine.take_output())
+        self._encrypt_from_now()
+
+    def _on_xclient(self, event: XClient) -> None:
+        client, refusal = event.client, None
+        if client.addr and client.addr != self.remote:
+            self._speak_for(plain_address(client.addr))
+            self._machine.options = self._peer.options
+            refusal = self._listener.admit(self.remote, self._peer)
+        if refusal is not None:
+            self._machine.end(refusal)
+            return
+        if client.name is not None:
+            self.client_name = client.name
+        # The relay has checked the password; what such a user may do here, our own list says.
+        known = self._listener.users.account(client.login or "")
+        self.account = known or (Account(client.login) if client.login else None)
+        self._vouched = True
+        self._machine.answer()
+        self._offer_anew()
 
     def _on_mail(self, event: Mail) -> None:
         if self._listener.draining:
             self._machine.answer(replies.SHUTTING_DOWN)
+            return
+        envelope, account = event.envelope, self.account
+        refusal = self._listener.acceptor.refusal() or self._audited("message")
+        if refusal is None and account is not None and not account.may_send_as(envelope.sender, envelope.domain):
+            refusal = replies.NOT_YOUR_SENDER
+            self._tell_rejected(refusal, envelope, "")
+        if refusal is None and self._listener.hygiene.asks and self._stranger:
+            facts = Facts(self.remote, self._machine.hello, envelope.sender, envelope.domain)
+            self._task = self._loop.create_task(self._examine(facts, envelope))
         else:
-            self._machine.answer(self._listener.acceptor.refusal())
+            self._machine.answer(refusal)
+
+    async def _examine(self, facts: Facts, envelope: Envelope) -> None:
+        """Ask what takes its time about a sender, and answer MAIL."""
+        refusal = await self._listener.hygiene.examine(facts)
+        self._task = None
+        if self._over:
+            return
+        if refusal is not None:
+            self._count_error()
+            if refusal.code >= 500:
+                self._tell_rejected(refusal, envelope, "")
+        self._machine.answer(refusal)
+        self._pump()
+
+    def _audited(self, what: Deed) -> Reply | None:
+        """Count what a stranger does; the reply for who does too much of it."""
+        audit = self._listener.hygiene.audit
+        if audit is None or not self._stranger:
+            return None
+        return audit.count(self.remote, what, self._loop.time())
+
+    def _count_error(self) -> None:
+        if self._listener.hygiene.audit is not None and self._stranger:
+            self._listener.hygiene.audit.count(self.remote, "error", self._loop.time())
 
     def _on_rcpt(self, event: Rcpt) -> None:
-        if self._listener.relay_domains.take(event.recipient) or self._peer.options.relay:
-            self._machine.answer()
+        if self._own or self._listener.relay_domains.take(event.recipient):
+            self._machine.answer(self._audited("recipient"))
             return
-        self._machine.answer(replies.NO_RELAY)
         self._tell_rejected(replies.NO_RELAY, event.envelope, event.recipient.address)
+        self._count_error()
+        delay = self._listener.options.error_delay
+        if delay and self._stranger:
+            self._loop.call_later(delay, self._refuse_late, replies.NO_RELAY)
+        else:
+            self._machine.answer(replies.NO_RELAY)
+
+    def _refuse_late(self, reply: Reply) -> None:
+        if not self._over:
+            self._machine.answer(reply)
+            self._pump()
 
     def _on_data(self, event: Data) -> None:
         self._content_since = self._loop.time()
@@ -307,6 +187,11 @@ class Session(asyncio.Protocol):
             hostname=self._listener.hostname,
             identifier=self._identifier,
             wall=self._listener.clock.wall(),
+            own=self._own,
+            authenticated=self.account is not None,
+            tls=self.tls.text if self.tls is not None else "",
+            lmtp=machine.offer.lmtp,
+            client_name=self.client_name,
         )
         self._accepting = True
         self._listener.acceptor.accept(transaction, self._kept)
@@ -329,14 +214,18 @@ class Session(asyncio.Protocol):
                 self._tell_rejected(event.reply, event.envelope, address)
 
     def _tell_rejected(self, reply: Reply, envelope: Envelope, recipient: str) -> None:
-        self._listener.acceptor.rejected(
+        self._listener.refusals.rejected(
             Rejection(reply, envelope.sender, recipient, self.remote, "esmtp", self._context)
         )
 
 
-_HANDLERS: dict[type, Callable[[Session, Any], None]] = {
+Session._HANDLERS = {
     Connect: Session._on_connect,
     Hello: Session._on_hello,
+    StartTls: Session._on_starttls,
+    Auth: Session._on_auth,
+    AuthResponse: Session._on_auth_response,
+    XClient: Session._on_xclient,
     Mail: Session._on_mail,
     Rcpt: Session._on_rcpt,
     Data: Session._on_data,

@@ -16,6 +16,8 @@ class State(Enum):
     GREETING = "connected, the 220 not yet sent"
     START = "greeted, no EHLO yet"
     READY = "between transactions"
+    HANDSHAKE = "STARTTLS was accepted, the TLS handshake is under way"
+    LOGIN = "between the lines of an AUTH exchange"
     MAIL = "a sender is known"
     RCPT = "a sender and at least one recipient are known"
     DATA = "content arrives, up to CRLF.CRLF"
@@ -31,6 +33,8 @@ class State(Enum):
 GREETED = "(greeted)"
 CONTENT_READ = "(end of data)"
 CHUNK_READ = "(chunk read)"
+SECURED = "(TLS is up)"
+ANSWERED = "(exchange over)"
 
 _ANYTIME = ("NOOP", "VRFY", "HELP")
 
@@ -38,14 +42,19 @@ _ANYTIME = ("NOOP", "VRFY", "HELP")
 def _commands(state: State, steps: dict[str, State]) -> dict[str, State]:
     """The row of a state that takes commands: its own steps, and those every such state has."""
     reset = State.START if state is State.START else State.READY
-    common = {"EHLO": State.READY, "HELO": State.READY, "RSET": reset, "QUIT": State.CLOSED}
+    common = {"EHLO": State.READY, "HELO": State.READY, "LHLO": State.READY, "RSET": reset, "QUIT": State.CLOSED}
     return {**steps, **common, **dict.fromkeys(_ANYTIME, state)}
 
 
 TABLE: dict[State, dict[str, State]] = {
     State.GREETING: {GREETED: State.START},
-    State.START: _commands(State.START, {}),
-    State.READY: _commands(State.READY, {"MAIL": State.MAIL}),
+    State.START: _commands(State.START, {"XCLIENT": State.START}),
+    State.READY: _commands(
+        State.READY,
+        {"MAIL": State.MAIL, "STARTTLS": State.HANDSHAKE, "AUTH": State.LOGIN, "XCLIENT": State.START},
+    ),
+    State.HANDSHAKE: {SECURED: State.START},
+    State.LOGIN: {ANSWERED: State.READY},
     State.MAIL: _commands(State.MAIL, {"RCPT": State.RCPT}),
     State.RCPT: _commands(State.RCPT, {"RCPT": State.RCPT, "DATA": State.DATA, "BDAT": State.CHUNK}),
     State.DATA: {CONTENT_READ: State.READY},

@@ -10,6 +10,7 @@ from postroad.inject import replies
 from postroad.inject.content import ChunkReader, DotReader
 from postroad.inject.events import Connect, Envelope, Event
 from postroad.inject.incoming import Incoming
+from postroad.inject.offer import PLAIN
 from postroad.inject.replies import encode
 from postroad.inject.tables import AT_REST, READS_OCTETS, UNDER_WAY, State
 from postroad.message import Reply
@@ -25,6 +26,7 @@ class Talk:
         "_errors",
         "_event",
         "_excused",
+        "_idling",
         "_incoming",
         "_messages",
         "_out",
@@ -34,9 +36,12 @@ class Talk:
         "extended",
         "hello",
         "hostname",
+        "offer",
         "options",
         "parted",
+        "secure",
         "state",
+        "user",
     )
 
     def __init__(self, options: ListenerOptions, hostname: str) -> None:
@@ -46,6 +51,9 @@ class Talk:
         self.envelope: Envelope | None = None
         self.hello = ""  # what the client calls itself
         self.extended = False  # by EHLO
+        self.offer = PLAIN  # what this session may use now; the shell sets it
+        self.secure = False  # TLS is up
+        self.user = ""  # whom AUTH showed the client to be; the shell sets it
         # Closed by the client's QUIT, or before it could say anything: nothing of its is left unread.
         self.parted = False
         self._incoming = Incoming()
@@ -55,6 +63,7 @@ class Talk:
         self._reader: DotReader | ChunkReader | None = None
         self._swallow_reply: Reply | None = None  # a BDAT is refused: said when its octets have gone by
         self._errors = 0
+        self._idling = 0  # commands that lead nowhere since the last accepted message
         self._messages = 0
         # MAIL, RCPT or the content was refused. A pipelining client has sent what should follow before it hears of
         # that, so a command out of place is not counted as an error.
@@ -102,7 +111,9 @@ class Talk:
 
     def receive(self, data: bytes) -> None:
         """Octets came in. All that is not used up stays here: a caller bounds it by not reading on while `waiting`."""
-        if self.state is not State.CLOSED:
+        if self.state is State.HANDSHAKE:
+            self._close()  # plain text where TLS should be
+        elif self.state is not State.CLOSED:
             self._incoming.receive(data)
 
     def next_event(self) -> Event | None:
@@ -156,6 +167,14 @@ class Talk:
 
     def _say(self, reply: Reply) -> None:
         self._out += encode(reply)
+
+    def _idle(self, reply: Reply) -> None:
+        """Answer what brings no message nearer; nobody needs much of that."""
+        self._idling += 1
+        if self._idling > self.options.max_idle_commands:
+            self.end(replies.TOO_MUCH_IDLING)
+        else:
+            self._say(reply)
 
     def _refuse(self, reply: Reply) -> None:
         """Refuse what is well said but not wanted. The client hears the true reason; after many, also good-bye."""

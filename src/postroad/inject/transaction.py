@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postroad.config.schema import ListenerOptions
 from postroad.inject.events import Content
-from postroad.message import Body, Context, Recipient, Transaction, parse_message_id
+from postroad.message import REQUIRE_TLS, Body, Context, Recipient, Transaction, parse_message_id
 from postroad.message.header import field
 from postroad.message.trace import date_field, message_id_field, received_field
 
@@ -20,17 +20,26 @@ def build_transaction(
     hostname: str,
     identifier: str,
     wall: float,
+    own: bool = False,
+    authenticated: bool = False,
+    tls: str = "",
+    lmtp: bool = False,
+    client_name: str = "",
 ) -> Transaction:
-    """remote: the client's IP address; identifier: this transaction's id as text; wall: Unix seconds now."""
+    """remote: the client's IP address; identifier: this transaction's id as text; wall: Unix seconds now. own: the
+    client may send anywhere, by whatever right. tls: "" or version and cipher. client_name: its host
+    name, where a relay told."""
     envelope = given.envelope
     number = parse_message_id(identifier)
     trace = b""
     if options.trace:
-        protocol = "UTF8SMTP" if envelope.smtputf8 else "ESMTP" if extended else "SMTP"
+        protocol = _protocol(envelope.smtputf8, extended, lmtp, authenticated, tls)
         recipients = envelope.recipients
         trace = received_field(
             helo=helo,
             peer=remote,
+            name=client_name,
+            tls=tls,
             hostname=hostname,
             protocol=protocol,
             identifier=identifier,
@@ -38,19 +47,28 @@ def build_transaction(
             # One of several recipients must not learn of the others here.
             recipient=_ascii_form(recipients[0]) if len(recipients) == 1 else "",
         )
-    if options.relay and options.add_missing:
+    if (own or options.relay) and options.add_missing:
         trace += _missing_fields(given.content, given.body_start, identifier, hostname, wall)
     return Transaction(
         envelope.sender,
         envelope.recipients,
         Body(given.content, trace, dotted=given.dotted),
         connection=connection,
+        context={REQUIRE_TLS: "yes"} if envelope.requiretls else None,
         ret=envelope.ret,
         envid=envelope.envid,
         smtputf8=envelope.smtputf8,
         event={"transmission_id": str(number)},
         id=number,
     )
+
+
+def _protocol(smtputf8: bool, extended: bool, lmtp: bool, authenticated: bool, tls: str) -> str:
+    """The word behind "with" (RFC 3848, RFC 6531 4.3): HELO has no such forms, whatever it came over."""
+    if not extended:
+        return "SMTP"
+    name = "LMTP" if lmtp else "SMTP"
+    return ("UTF8" if smtputf8 else "" if lmtp else "E") + name + ("S" if tls else "") + ("A" if authenticated else "")
 
 
 def _ascii_form(recipient: Recipient) -> str:

@@ -31,17 +31,29 @@ def message_id_field(identifier: str, hostname: str) -> bytes:
 
 
 def received_field(
-    *, helo: str, peer: str, hostname: str, protocol: str, identifier: str, wall: float, recipient: str = ""
+    *,
+    helo: str,
+    peer: str,
+    hostname: str,
+    protocol: str,
+    identifier: str,
+    wall: float,
+    recipient: str = "",
+    name: str = "",
+    tls: str = "",
 ) -> bytes:
     """A Received field. helo: what the client called itself (already checked: no CR, LF or parentheses reach us by the
     SMTP grammar, and any that do are replaced here); peer: its IP address; protocol: SMTP, ESMTP, UTF8SMTP, HTTP ...
-    (RFC 3848, 6531). recipient: only for a transaction of one, so that no recipient learns of another.
+    (RFC 3848, 6531). recipient: only for a transaction of one, so that no recipient learns of another. name: the peer's
+    host name, where it is known; tls: version and cipher, or "".
     """
     literal = f"IPv6:{peer}" if ":" in peer else peer
-    name = "".join(c if c.isalnum() or c in ".-_:[]" else "?" for c in helo) or "unknown"
+    called = "".join(c if c.isalnum() or c in ".-_:[]" else "?" for c in helo) or "unknown"
+    known = f"{name} " if name and all(c.isalnum() or c in ".-_" for c in name) else ""
+    cipher = f"\r\n\t(using {tls})" if tls else ""
     for_clause = f"\r\n\tfor <{recipient}>" if recipient else ""
     return (
-        f"Received: from {name} ([{literal}])\r\n"
+        f"Received: from {called} ({known}[{literal}]){cipher}\r\n"
         f"\tby {hostname} with {protocol} id {identifier}{for_clause};\r\n"
         f"\t{date_text(wall)}\r\n"
     ).encode()
