@@ -6,6 +6,7 @@ from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.pool import Deliverer, DeliveryStats
 from postroad.deliver.stscache import StsPolicies
 from postroad.deliver.stsfetch import HttpsFetch
+from postroad.deliver.tlspost import HttpsPost
 from postroad.deliver.tlsreporter import TlsReporter
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Deliverer",
     "DeliveryStats",
     "HttpsFetch",
+    "HttpsPost",
     "Machine",
     "PathLook",
     "Step",

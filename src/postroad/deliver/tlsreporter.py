@@ -1,4 +1,4 @@
-"""Sending the TLS reports of a day, when it is over, as mail of our own (RFC 8460 5.3)."""
+"""Sending the TLS reports of a day, when it is over, as mail of our own or by HTTPS (RFC 8460 5.3, 5.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import msgspec
 
 from postroad.config.schema import TlsReportOptions
-from postroad.deliver.tlsrpt import DAY, Day, Ours, TlsCounts, day_of, mail_addresses, report, report_id
+from postroad.deliver.tlspost import Post, PostError
+from postroad.deliver.tlsrpt import DAY, Day, Ours, TlsCounts, day_of, mail_addresses, report, report_id, web_places
 from postroad.message import Accepted, Acceptor, Body, Notify, Recipient, Refused, Transaction
 from postroad.message.address import AddressError, parse_mailbox
 from postroad.message.trace import date_text
@@ -33,7 +34,9 @@ class _State(msgspec.Struct):
 
 
 class TlsReporter:
-    """counts: where sessions are counted. path: where they are kept over restarts. Construct it in the running loop."""
+    """counts: where sessions are counted. path: where they are kept over restarts. post: for places that take reports
+    by HTTPS; None leaves them out. refused: by domain, why its place did not take the last day's. Construct it in the
+    running loop."""
 
     def __init__(
         self,
@@ -46,7 +49,10 @@ class TlsReporter:
         clock: Clock,
         rng: Random,
         spread: float = _SPREAD,
+        post: Post | None = None,
     ) -> None:
+        self._post = post
+        self.refused: dict[str, str] = {}
         self._ours = Ours(options.organization or hostname, options.contact, hostname)
         self._path = path
         self._resolver = resolver
@@ -110,8 +116,9 @@ class TlsReporter:
         return True
 
     async def send(self, day: Day) -> int:
-        """Report to all domains of the day that ask for it; how many reports were queued."""
+        """Report to all domains of the day that ask for it; how many reports were queued, or taken."""
         sent = 0
+        self.refused.clear()
         for domain in list(day.domains):
             try:
                 records = await self._resolver.txt(f"_smtp._tls.{domain}")
@@ -126,7 +133,18 @@ class TlsReporter:
                 recipient = Recipient(f"{to.local}@{to.domain}", to.routing, notify=Notify.NEVER)
                 transaction = Transaction(self._ours.contact, [recipient], Body(made), method="internal")
                 sent += await self._accepted(transaction)
+            if self._post is not None:
+                for uri in web_places(records)[:_MOST_ADDRESSES]:
+                    sent += await self._posted(self._post, uri, day, domain)
         return sent
+
+    async def _posted(self, post: Post, uri: str, day: Day, domain: str) -> bool:
+        try:
+            await post(uri, _packed(day, domain, self._ours))
+        except PostError as error:
+            self.refused[domain] = str(error)
+            return False
+        return True
 
     async def _accepted(self, transaction: Transaction) -> bool:
         if self._acceptor.refusal() is not None:
@@ -153,9 +171,7 @@ class TlsReporter:
         mail.set_content(
             f"How sessions of {ours.organization} with the mail hosts of {domain} were encrypted (RFC 8460).\n"
         )
-        mail.add_attachment(
-            gzip.compress(report(day, domain, ours), mtime=day.start), "application", "tlsrpt+gzip", filename=name
-        )
+        mail.add_attachment(_packed(day, domain, ours), "application", "tlsrpt+gzip", filename=name)
         mail.replace_header("Content-Type", "multipart/report")
         mail.set_param("report-type", "tlsrpt")
         return mail.as_bytes()
@@ -179,3 +195,7 @@ class TlsReporter:
             os.replace(part, self._path)
         except OSError:
             part.unlink(missing_ok=True)  # a full disk costs a report, and no mail
+
+
+def _packed(day: Day, domain: str, ours: Ours) -> bytes:
+    return gzip.compress(report(day, domain, ours), mtime=day.start)

@@ -180,11 +180,20 @@ def _date(wall: int) -> str:
 def mail_addresses(records: Sequence[bytes]) -> list[str]:
     """The mail addresses of the TXT records of `_smtp._tls.DOMAIN` (3): [] when it wants no reports, or none by mail.
     They are what a stranger wrote, and not checked."""
+    uris = _uris(records)
+    return [uri[len("mailto:") :].partition("?")[0] for uri in uris if uri.lower().startswith("mailto:")]
+
+
+def web_places(records: Sequence[bytes]) -> list[str]:
+    """The same of places that take them by HTTPS: their URIs."""
+    return [uri for uri in _uris(records) if uri.lower().startswith("https:")]
+
+
+def _uris(records: Sequence[bytes]) -> list[str]:
     found = [record.decode("ascii", "replace") for record in records if re.match(rb"v=TLSRPTv1[ \t]*;", record)]
     if len(found) != 1:
         return []
     for part in found[0].split(";")[1:]:
         if match := _RUA.match(part.strip()):
-            uris = (uri.strip() for uri in match[1].split(","))
-            return [uri[len("mailto:") :].partition("?")[0] for uri in uris if uri.lower().startswith("mailto:")]
+            return [uri.strip() for uri in match[1].split(",")]
     return []

@@ -14,7 +14,7 @@ from postroad.api import HttpServer
 from postroad.auth import ApiKeys
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
-from postroad.deliver import Deliverer, DeliveryStats, TlsPolicies, TlsReporter
+from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
@@ -127,6 +127,7 @@ class Engine:
                 acceptor=self.acceptor,
                 clock=clock,
                 rng=rng,
+                post=HttpsPost(resolver),
             )
         self._outbound = Outbound(self.queue, self.policies.hooks, lambda *path: self.deliverer.wake(*path))
         self.deliverer = Deliverer(
