@@ -13,6 +13,7 @@ class Figures:
     """A console with nothing but figures."""
 
     refusal = ValueError
+    absence = KeyError
 
     async def answer(self, verb: str, arguments: dict[str, Any], who: str) -> object:
         raise ValueError(verb)

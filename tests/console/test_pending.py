@@ -19,7 +19,7 @@ def test_a_token_works_once() -> None:
     kept = pendings()
     token = kept.keep("fail", "ann", {"domain": "x"}, array("Q", [1, 2]), 0.0)
     found = kept.take(token, "fail", "ann", 1.0)
-    assert list(found.numbers) == [1, 2] and found.asked == {"domain": "x"}
+    assert list(found.meant) == [1, 2] and found.asked == {"domain": "x"}
     with pytest.raises(PendingError, match="not known"):
         kept.take(token, "fail", "ann", 1.0)
 
@@ -33,7 +33,7 @@ def test_it_is_good_for_nothing_else(verb: str, who: str, now: float) -> None:
     with pytest.raises(PendingError):
         kept.take(token, verb, who, now)
     if now < LIFE:
-        assert list(kept.take(token, "fail", "ann", now).numbers) == [1]  # the owner's is not spoilt by others
+        assert list(kept.take(token, "fail", "ann", now).meant) == [1]  # the owner's is not spoilt by others
 
 
 def test_selections_in_memory_are_bounded_and_the_oldest_goes() -> None:
@@ -42,7 +42,7 @@ def test_selections_in_memory_are_bounded_and_the_oldest_goes() -> None:
     alive: list[int] = []
     for token in tokens:
         try:
-            alive += kept.take(token, "fail", "ann", 20.0).numbers
+            alive += kept.take(token, "fail", "ann", 20.0).meant
         except PendingError:
             continue
     assert alive == list(range(12, 20))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from postroad.auth import new_key
-from postroad.serve import ask
+from postroad.serve import ControlError, ask
 
 _CONFIG = """
 [server]
@@ -148,8 +148,16 @@ class Server:
             socket.create_connection(("127.0.0.1", self.smtp_port), 1) as sock,
         ):
             sock.settimeout(5)
-            return sock.recv(4) == b"220 "
+            return sock.recv(4) == b"220 " and self._controlled()
         return False
+
+    def _controlled(self) -> bool:
+        """Commands are answered."""
+        with contextlib.suppress(ControlError):
+            ask(self.data, "processes")
+            return True
+        # On a disk without room there is no control socket, and mail goes on.
+        return b"no_control_socket" in self.log.read_bytes()
 
     def kill(self) -> None:
         """kill -9 of the supervisor. Its children follow it at once; returns when none of them is left."""

@@ -239,11 +239,12 @@ def test_metrics(scene: Scene) -> None:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         text = response.read().decode()
     samples = {match[1] + (match[2] or ""): float(match[3]) for match in _SAMPLE.finditer(text)}
-    assert samples["postroad_accepted_total"] == 2 and samples["postroad_ended_total"] == 1
-    assert samples['postroad_attempts_totaloutcome="delivered"'] == 1
-    assert samples['postroad_attempts_totaloutcome="deferred"'] == 1
+    assert samples['postroad_accepted_totalengine="0"'] == 2 and samples['postroad_ended_totalengine="0"'] == 1
+    assert samples['postroad_attempts_totaloutcome="delivered",engine="0"'] == 1
+    assert samples['postroad_attempts_totaloutcome="deferred",engine="0"'] == 1
     assert samples['postroad_queue_messagesstate="delayed"'] == 1
-    assert samples["postroad_accepting"] == 1 and samples['postroad_alarmname="disk"'] == 0
+    assert samples['postroad_process_upprocess="engine-0"'] == samples['postroad_process_upprocess="control"'] == 1
+    assert samples['postroad_acceptingengine="0"'] == 1 and samples['postroad_alarmname="disk"'] == 0
     dashboard = json.loads((Path(__file__).parents[2] / "examples/grafana/postroad.json").read_text())
     wanted = set(re.findall(r"postroad_[a-z_]+", json.dumps(dashboard)))
     known = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
@@ -280,7 +281,30 @@ def test_a_live_trace_shows_both_ends_and_no_content(scene: Scene) -> None:
     until(lambda: len(scene.far.copies()) == 2, "both arrive")
     with pytest.raises(ControlError, match="name a domain or a peer"):
         scene.ask("trace")
-    assert scene.http("GET", "/api/admin/v1/trace?domain=x")[0] == 404
+
+
+def test_a_trace_over_http(scene: Scene) -> None:
+    base = f"http://127.0.0.1:{scene.server.http_port}/api/admin/v1/trace"
+    assert scene.http("GET", "/api/admin/v1/trace?domain=free.test", key=scene.server.key)[0] == 403
+    assert scene.http("GET", "/api/admin/v1/trace")[0] == 400
+    assert scene.http("GET", "/api/admin/v1/trace?peer=nowhere")[0] == 400
+    assert scene.http("GET", "/api/admin/v1/trace?domain=free.test&seconds=4000")[0] == 400
+    request = urllib.request.Request(f"{base}?domain=free.test&seconds=60", headers={"Authorization": ADMIN})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert response.headers["Content-Type"].startswith("application/x-ndjson")
+        scene.send("bob@free.test", subject="secret")
+        lines = []
+        for text in response:
+            lines.append(json.loads(text))
+            if lines[-1]["line"] == "C: .":
+                break
+    assert {line["domain"] for line in lines} == {"free.test"}
+    assert any("octets of content" in line["line"] for line in lines) and "C: text" not in str(lines)
+    until(lambda: len(scene.far.copies()) == 1, "it arrives")
+    (entry,) = scene.ask("log")["log"]
+    assert (entry["verb"], entry["who"]) == ("trace", "key operator from 127.0.0.1")
+    scene.send("eve@free.test")
+    until(lambda: len(scene.far.copies()) == 2, "mail goes on")
 
 
 class Terminal(NamedTuple):

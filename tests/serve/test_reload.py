@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from postroad.config import Change, Config, load
+from postroad.config import Change, Config, Generation, load
 from postroad.config.options import options
-from postroad.serve.reload import LIVE, Generations
+from postroad.serve.reload import LIVE, Generations, Swaps
 
 FIRST = """
 [server]
@@ -28,7 +28,16 @@ class Running:
         self.file = folder / "p.toml"
         self.file.write_text(FIRST)
         self.applied: list[Config] = []
-        self.generations = Generations(load(self.file), self.applied.append)
+        first = load(self.file)
+        self.swaps = Swaps(first, self.applied.append)
+        self.generations = Generations(first, self._apply)
+        self.refuse = False
+
+    async def _apply(self, new: Generation) -> None:
+        if self.refuse:
+            raise ValueError("an engine can't take it")
+        assert self.swaps.prepare(new) == new.digest
+        assert self.swaps.swap(new.number) == new.number
 
     def write(self, old: str, new: str) -> None:
         text = self.file.read_text()
@@ -70,7 +79,7 @@ async def test_a_wrong_file_changes_nothing(running: Running) -> None:
         await running.generations.reload()
     assert running.applied == [] and running.generations.current is before
     with pytest.raises(ValueError, match="no earlier"):
-        running.generations.rollback()
+        await running.generations.rollback()
 
 
 async def test_what_needs_a_restart_is_told_and_does_not_count(running: Running) -> None:
@@ -107,12 +116,12 @@ async def test_back_and_back_again(running: Running) -> None:
         await running.generations.reload()
     ports = []
     for expected in (4, 5):
-        done = running.generations.rollback()
+        done = await running.generations.rollback()
         assert done.number == expected
         ports.append(running.applied[-1].delivery.port)
     assert ports == [26, 2525]
     with pytest.raises(ValueError, match="no earlier"):
-        running.generations.rollback()
+        await running.generations.rollback()
     assert (await running.generations.reload()).number == 6
     assert running.applied[-1].delivery.port == 27
 

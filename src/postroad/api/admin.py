@@ -5,12 +5,13 @@ What only looks is a GET with its arguments in the query; what changes something
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from postroad.api.envelope import reply
 from postroad.auth import Key
@@ -22,12 +23,17 @@ _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 class Admin(Protocol):
-    """What the API needs of the console. It raises `refusal` with a text for the operator."""
+    """What the API needs of the console. It raises `refusal` with a text for the operator, and `absence` while nobody
+    is there who could answer."""
 
     @property
     def refusal(self) -> type[Exception]: ...
 
-    async def answer(self, verb: str, arguments: dict[str, Any], who: str) -> object: ...
+    @property
+    def absence(self) -> type[Exception]: ...
+
+    async def answer(self, verb: str, arguments: dict[str, Any], who: str) -> object:
+        """Of a trace an async iterator."""
 
     async def metrics(self) -> str: ...
 
@@ -41,14 +47,14 @@ Authenticate = Callable[[Request[Any, Any, Any], str], Key]
 def admin_routes(admin: Admin, require: Authenticate) -> list[Any]:
     """require(request, grant): who asks; raises Failure."""
 
-    @get(f"{BASE}/{{verb:str}}", media_type=MediaType.JSON)
-    async def look(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:
+    @get(f"{BASE}/{{verb:str}}", media_type="application/x-ndjson")  # of streams; replies name their own
+    async def look(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[Any]:
         key = require(request, "admin")
         _check(admin, verb, changes=False)
         return await _answered(admin, verb, _from_query(request.query_params.multi_items()), key, request)
 
     @post(f"{BASE}/{{verb:str}}", media_type=MediaType.JSON, status_code=200)
-    async def change(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[bytes]:
+    async def change(request: Request[Any, Any, Any], verb: FromPath[str]) -> Response[Any]:
         key = require(request, "admin")
         _check(admin, verb, changes=True)
         return await _answered(admin, verb, await _body(request), key, request)
@@ -57,7 +63,11 @@ def admin_routes(admin: Admin, require: Authenticate) -> list[Any]:
     async def metrics(request: Request[Any, Any, Any]) -> Response[str]:
         if not _local(request):
             require(request, "metrics")
-        return Response(await admin.metrics(), media_type="text/plain; version=0.0.4")  # Litestar adds the charset
+        try:
+            text = await admin.metrics()
+        except admin.absence as error:
+            raise Failure(Code.RESOURCES_UNAVAILABLE, str(error)) from error
+        return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
 
     return [look, change, metrics]
 
@@ -66,8 +76,6 @@ def _check(admin: Admin, verb: str, *, changes: bool) -> None:
     found = admin.changes(verb)
     if found is None:
         raise Failure(Code.INVALID_URI, f"there is no verb {verb[:40]!r}")
-    if verb == "trace":
-        raise Failure(Code.INVALID_URI, "traces are for the control socket: postroad trace")
     if found != changes:
         allowed = "POST" if found else "GET"
         raise Failure(Code.INVALID_METHOD, f"{verb} wants {allowed}", headers={"Allow": allowed})
@@ -75,12 +83,27 @@ def _check(admin: Admin, verb: str, *, changes: bool) -> None:
 
 async def _answered(
     admin: Admin, verb: str, arguments: dict[str, Any], key: Key, request: Request[Any, Any, Any]
-) -> Response[bytes]:
+) -> Response[Any]:
     peer = request.client.host if request.client else ""
     try:
-        return reply({"results": await admin.answer(verb, arguments, f"key {key.label} from {peer}")})
+        answer = await admin.answer(verb, arguments, f"key {key.label} from {peer}")
     except admin.refusal as error:
         raise Failure(Code.INVALID_PARAMS, str(error)) from error
+    except admin.absence as error:
+        raise Failure(Code.RESOURCES_UNAVAILABLE, str(error)) from error
+    if isinstance(answer, AsyncIterator):
+        return Stream(_lines(answer), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
+    return reply({"results": answer})
+
+
+async def _lines(items: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """A JSON line an item, until there are no more or the client goes."""
+    try:
+        async for item in items:
+            yield msgspec.json.encode(item) + b"\n"
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
 
 def _from_query(items: Any) -> dict[str, Any]:

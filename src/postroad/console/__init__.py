@@ -3,8 +3,9 @@
 from postroad.console.arguments import Arguments
 from postroad.console.console import VERBS, Console, Verb
 from postroad.console.holds import HoldsError
-from postroad.console.metrics import METRICS, Metric
-from postroad.console.parts import ConsoleError, Parts
+from postroad.console.joint import JointConsole, Line, Process
+from postroad.console.metrics import METRICS, Metric, labelled
+from postroad.console.parts import ConsoleError, EngineAway, Parts
 from postroad.console.watch import ALARMS, Alarm
 
 __all__ = [
@@ -15,8 +16,13 @@ __all__ = [
     "Arguments",
     "Console",
     "ConsoleError",
+    "EngineAway",
     "HoldsError",
+    "JointConsole",
+    "Line",
     "Metric",
     "Parts",
+    "Process",
     "Verb",
+    "labelled",
 ]

@@ -15,10 +15,10 @@ import msgspec
 
 from postroad.console import arguments as given
 from postroad.console.explain import explain_message, explain_path, row
-from postroad.console.holds import Holds
-from postroad.console.metrics import metrics, render
+from postroad.console.holds import Holds, one_or_all, rule_of, rule_row
+from postroad.console.metrics import Sample, metrics, render
 from postroad.console.overview import lags, overview
-from postroad.console.parts import ConsoleError, Parts
+from postroad.console.parts import ConsoleError, EngineAway, Parts
 from postroad.console.pending import LIFE, PendingError, Pendings
 from postroad.console.trace import Tracer
 from postroad.console.trail import Trail
@@ -48,9 +48,11 @@ class Verb(NamedTuple):
 
 
 class Console:
-    """Construct it inside the running event loop, before the queue gives anything out: it holds what was held."""
+    """Construct it inside the running event loop, before the queue gives anything out: it holds what was held.
+    alone: nobody else answers for this engine; else control keeps trail and suspensions (joint.py)."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, alone: bool = True) -> None:
+        self._alone = alone
         self.parts = parts
         self.watch = Watch()
         self._pendings = Pendings(lambda: secrets.token_urlsafe(18))
@@ -63,6 +65,7 @@ class Console:
         self._timer = self._loop.call_later(PERIOD, self._look)
 
     refusal = ConsoleError
+    absence = EngineAway  # never: it is here
 
     def changes(self, verb: str) -> bool | None:
         """Does this verb change something? None: there is no such verb."""
@@ -96,7 +99,7 @@ class Console:
             raise ConsoleError(f"there is no verb {verb[:40]!r}; known: {', '.join(VERBS)}")
         try:
             decoded = msgspec.convert(arguments, found.arguments, strict=False)
-            return await found.call(self, _routed(decoded), who)
+            return await found.call(self, routed(decoded), who)
         except (msgspec.ValidationError, SelectorError, PendingError, ValueError) as error:
             raise ConsoleError(str(error)) from error
 
@@ -107,7 +110,25 @@ class Console:
 
     async def metrics(self) -> str:
         """In the text format of Prometheus."""
-        return render(metrics(self.parts, await lags(self.parts), await self.alarms()))
+        return render(await self._samples())
+
+    async def _samples(self) -> list[Sample]:
+        return metrics(self.parts, await lags(self.parts), await self.alarms())
+
+    # --- for control --------------------------------------------------------------------------------------------------
+
+    async def samples(self) -> list[tuple[str, float, tuple[str, ...]]]:
+        """The metrics by name."""
+        return [(sample.metric.name, sample.value, sample.labels) for sample in await self._samples()]
+
+    def hold(self, rules: list[dict[str, Any]]) -> None:
+        """Hold what these suspensions name, and nothing else."""
+        suspensions = self.parts.queue.suspensions
+        wanted = {(rule.binding, rule.domain): rule for rule in map(rule_of, rules)}
+        for rule in wanted.values():
+            suspensions.add(rule)
+        for binding, domain in suspensions.rules.keys() - wanted.keys():
+            suspensions.remove(binding, domain)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -164,7 +185,7 @@ class Console:
         return explain_path(self.parts, self.watch, wanted.binding, wanted.domain)
 
     async def suspensions(self, _: given.Arguments, who: str) -> object:
-        return {"suspensions": [_rule(rule) for rule in self.parts.queue.suspensions.rules.values()]}
+        return {"suspensions": [rule_row(rule) for rule in self.parts.queue.suspensions.rules.values()]}
 
     async def trace(self, wanted: given.Trace, who: str) -> object:
         """An async iterator of lines."""
@@ -173,6 +194,10 @@ class Console:
         lines = await self._tracer.trace(wanted.domain, wanted.peer, wanted.seconds)
         await self._tell(who, "trace", "begin", arguments=msgspec.to_builtins(wanted))
         return lines
+
+    async def processes(self, _: given.Arguments, who: str) -> object:
+        """An engine that is alone is a process that nobody keeps."""
+        return {"processes": []}
 
     async def log(self, wanted: given.Log, who: str) -> object:
         return {"log": await self.parts.off_loop(self._trail.read, wanted.limit)}
@@ -256,7 +281,7 @@ class Console:
                 raise ConsoleError("a token says all: what was shown for it is what will be done")
             pending = self._pendings.take(wanted.token, verb, who, self.parts.now())
             asked: Op = pending.asked
-            return await self._work(verb, asked, pending.numbers, who, lambda some: work(asked, some))
+            return await self._work(verb, asked, pending.meant, who, lambda some: work(asked, some))
         selected = await self._select(wanted)
         shown = await self._shown(verb, selected)
         if wanted.dry_run or not selected:
@@ -295,6 +320,8 @@ class Console:
         return {"verb": verb, "count": len(selected), **became}
 
     async def _tell(self, who: str, verb: str, phase: str, **about: Any) -> None:
+        if not self._alone:
+            return
         try:
             await self.parts.off_loop(self._trail.write, self.parts.clock.wall(), who, verb, phase, about)
         except OSError as error:
@@ -304,11 +331,11 @@ class Console:
     # --- paths --------------------------------------------------------------------------------------------------------
 
     async def suspend(self, wanted: given.Suspend, who: str) -> object:
-        _one_of_all(wanted)
+        one_or_all(wanted)
         until = inf if wanted.seconds is None else self.parts.clock.wall() + wanted.seconds
         rule = Suspension(wanted.binding, wanted.domain, until, wanted.note)
         suspensions = self.parts.queue.suspensions
-        await self._tell(who, "suspend", "begin", arguments=_rule(rule))
+        await self._tell(who, "suspend", "begin", arguments=rule_row(rule))
         before = suspensions.rules.get((rule.binding, rule.domain))
         suspensions.add(rule)
         try:
@@ -319,10 +346,10 @@ class Console:
                 suspensions.add(before)
             raise
         await self._tell(who, "suspend", "end")
-        return _rule(rule)
+        return rule_row(rule)
 
     async def resume(self, wanted: given.Resume, who: str) -> object:
-        _one_of_all(wanted)
+        one_or_all(wanted)
         await self._tell(who, "resume", "begin", arguments={"binding": wanted.binding, "domain": wanted.domain})
         suspensions = self.parts.queue.suspensions
         rule = suspensions.remove(wanted.binding, wanted.domain)
@@ -334,7 +361,7 @@ class Console:
             raise ConsoleError(f"this is not suspended; what is (binding/domain): {held}")
         await self._write_holds()
         await self._tell(who, "resume", "end")
-        return _rule(rule)
+        return rule_row(rule)
 
     async def _write_holds(self) -> None:
         try:
@@ -343,7 +370,7 @@ class Console:
             raise ConsoleError(f"the suspensions can't be written, so a restart would forget it: {error}") from error
 
 
-def _routed(wanted: Any) -> Any:
+def routed(wanted: Any) -> Any:
     """With its domain as paths are named, A-labels in lower case: a stop that names one otherwise would stop nothing.
     Raises AddressError. What is suspended already can be named as it stands."""
     domain = getattr(wanted, "domain", "")
@@ -356,19 +383,11 @@ async def _each(work: Callable[[int], Done], numbers: list[int]) -> dict[int, Do
     return {number: work(number) for number in numbers}
 
 
-def _rule(rule: Suspension) -> dict[str, Any]:
-    return rule._asdict() | {"until": None if rule.until == inf else rule.until}
-
-
-def _one_of_all(wanted: given.Suspend | given.Resume) -> None:
-    if wanted.all == bool(wanted.domain or wanted.binding):
-        raise ConsoleError("name a domain, a binding or both; or say `all`, alone, for all mail")
-
-
 VERBS = {
     verb.name: verb
     for verb in (
         Verb("overview", given.Arguments, Console.overview, "How the engine is: counts, journal, delivery, alarms."),
+        Verb("processes", given.Arguments, Console.processes, "The processes of the server, and how they are."),
         Verb("queue-summary", given.Paths, Console.queues, "How many messages wait, path by path, the fullest first."),
         Verb("queue-list", given.Listing, Console.listing, "The first messages, in the order they will be given out."),
         Verb("message-show", given.Show, Console.show, "Envelope, contexts and header of a queued message."),
@@ -385,7 +404,7 @@ VERBS = {
         Verb("suspend", given.Suspend, Console.suspend, "Give no mail of a path, domain or binding out.", True),
         Verb("resume", given.Resume, Console.resume, "Let go of what was suspended.", True),
         Verb("suspensions", given.Arguments, Console.suspensions, "What is suspended."),
-        Verb("trace", given.Trace, Console.trace, "SMTP dialogues as they pass; over the control socket only."),
+        Verb("trace", given.Trace, Console.trace, "SMTP dialogues as they pass, a JSON line for each of theirs."),
         Verb("log", given.Log, Console.log, "Who did what, the newest last."),
     )
 }

@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterable
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from postroad.console.arguments import Resume, Suspend
+from postroad.console.parts import ConsoleError
 from postroad.queue import Suspension
 
 
@@ -17,6 +20,21 @@ class _Hold(msgspec.Struct):
     domain: str = ""
     until: float | None = None
     note: str = ""
+
+
+def rule_row(rule: Suspension) -> dict[str, Any]:
+    """A suspension as answers show it."""
+    return rule._asdict() | {"until": None if rule.until == inf else rule.until}
+
+
+def rule_of(row: dict[str, Any]) -> Suspension:
+    return Suspension(row["binding"], row["domain"], inf if row["until"] is None else row["until"], row["note"])
+
+
+def one_or_all(wanted: Suspend | Resume) -> None:
+    """Raises ConsoleError."""
+    if wanted.all == bool(wanted.domain or wanted.binding):
+        raise ConsoleError("name a domain, a binding or both; or say `all`, alone, for all mail")
 
 
 class HoldsError(Exception):

@@ -6,7 +6,7 @@ No label has more values than a fixed few, but for `domain` of the fullest paths
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from postroad import __version__
@@ -17,12 +17,15 @@ _TOP = 20  # paths that get labels of their own
 
 
 class Metric(NamedTuple):
-    """labels: names of its labels."""
+    """labels: names of its labels. joined: how the figures of several engines become one: "sum", "max", or "each" for
+    a sample an engine, with the label `engine`. Counters are never summed: an engine that is started again begins anew,
+    which only its own series can tell from a count."""
 
     name: str
     kind: str  # counter or gauge
     help: str
     labels: tuple[str, ...] = ()
+    joined: str = "sum"
 
 
 class Sample(NamedTuple):
@@ -34,14 +37,14 @@ class Sample(NamedTuple):
 
 
 def _counter(name: str, text: str, *labels: str) -> Metric:
-    return Metric(f"postroad_{name}_total", "counter", text, labels)
+    return Metric(f"postroad_{name}_total", "counter", text, labels, "each")
 
 
-def _gauge(name: str, text: str, *labels: str) -> Metric:
-    return Metric(f"postroad_{name}", "gauge", text, labels)
+def _gauge(name: str, text: str, *labels: str, joined: str = "sum") -> Metric:
+    return Metric(f"postroad_{name}", "gauge", text, labels, joined)
 
 
-INFO = _gauge("info", "Always 1; the version is its label.", "version")
+INFO = _gauge("info", "Always 1; the version is its label.", "version", joined="max")
 ACCEPTED = _counter("accepted", "Messages accepted, a recipient each, since the journal began.")
 ENDED = _counter("ended", "Messages that came to an end, however, since the journal began.")
 BOUNCED = _counter("bounced", "Messages that ended undelivered: refused, expired or failed, since the start.")
@@ -64,9 +67,15 @@ COMMITTED = _counter("journal_records", "Records committed, by stream, since the
 WAITING = _gauge("journal_waiting", "Records that wait for their commit, by stream.", "stream")
 HELD = _gauge("journal_held_events", "Events that a failing disk keeps waiting.")
 SEGMENTS = _gauge("journal_segments", "Segment files of the journal, by stream.", "stream")
-ACCEPTING = _gauge("accepting", "1 when new mail is welcome, 0 when it is refused.")
-LAG = _gauge("events_lag_seconds", "Age of the oldest event that a consumer has not acknowledged.", "consumer")
-SUSPENSIONS = _gauge("suspensions", "Suspensions by operators.")
+ACCEPTING = _gauge("accepting", "1 when new mail is welcome, 0 when it is refused.", joined="each")
+LAG = _gauge(
+    "events_lag_seconds", "Age of the oldest event that a consumer has not acknowledged.", "consumer", joined="max"
+)
+SUSPENSIONS = _gauge("suspensions", "Suspensions by operators.", joined="max")
+UP = _gauge("process_up", "1 when this process of the server serves, 0 while it is away.", "process")
+RESTARTS = Metric(
+    "postroad_process_restarts_total", "counter", "How often this process was started again.", ("process",)
+)
 ALARM = _gauge("alarm", "How many alarms of this name there are now.", "name")
 
 METRICS = (
@@ -99,6 +108,8 @@ METRICS = (
         ACCEPTING,
         LAG,
         SUSPENSIONS,
+        UP,
+        RESTARTS,
         ALARM,
     ),
 )
@@ -154,6 +165,46 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         Sample(SUSPENSIONS, len(queue.suspensions.rules)),
         *(Sample(ALARM, number, (name,)) for name, number in named.items()),
     ]
+
+
+Named = tuple[str, float, Sequence[str]]  # a sample by the name of its metric
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def join(engines: Mapping[int, Iterable[Named]]) -> list[Sample]:
+    """The samples of several engines as those of one server. A metric that is not known here is left out: an engine may
+    be newer than we are."""
+    found: dict[tuple[Metric, tuple[str, ...]], float] = {}
+    for number, samples in sorted(engines.items()):
+        for name, value, given in samples:
+            metric = _BY_NAME.get(name)
+            if metric is None:
+                continue
+            labels = tuple(given)
+            if metric.joined == "each":
+                metric, labels = labelled(metric), (*labels, str(number))
+            before = found.get((metric, labels))
+            if before is not None:
+                value = max(before, value) if metric.joined == "max" else before + value
+            found[metric, labels] = value
+    samples_ = [Sample(metric, value, labels) for (metric, labels), value in found.items()]
+    return [sample for sample in samples_ if sample.metric is not TOP] + _fullest(samples_)
+
+
+def labelled(metric: Metric) -> Metric:
+    """As a server of engines tells it."""
+    return metric._replace(labels=(*metric.labels, "engine")) if metric.joined == "each" else metric
+
+
+def _fullest(samples: Iterable[Sample]) -> list[Sample]:
+    """Each engine tells its own fullest paths; the labels stay bounded."""
+    paths: dict[tuple[str, ...], list[Sample]] = {}
+    for sample in samples:
+        if sample.metric is TOP:
+            paths.setdefault(sample.labels[:2], []).append(sample)
+    fullest = sorted(paths.values(), key=lambda some: -sum(sample.value for sample in some))
+    return [sample for some in fullest[:_TOP] for sample in some]
 
 
 def render(samples: Iterable[Sample]) -> str:

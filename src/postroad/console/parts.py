@@ -21,6 +21,10 @@ class ConsoleError(Exception):
     """The request can't be met. The message is fit for the operator."""
 
 
+class EngineAway(Exception):
+    """The engine does not answer: it is being started, or has fallen."""
+
+
 @dataclass(slots=True)
 class Parts:
     """config(): that of the present generation. sessions(): SMTP sessions open now. recovered(): messages found at the

@@ -6,7 +6,6 @@ find later: mail that came in between is not touched. Pure: time and randomness 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,12 +14,12 @@ _MOST = 8  # selections kept, of 8 octets a message; the oldest goes
 
 
 class Pending(NamedTuple):
-    """asked: the arguments of the first step."""
+    """asked: the arguments of the first step. meant: the messages that were selected."""
 
     verb: str
     who: str
     asked: Any
-    numbers: array[int]
+    meant: Any
     until: float
 
 
@@ -35,13 +34,13 @@ class Pendings:
         self._token = token
         self._by_token: dict[str, Pending] = {}
 
-    def keep(self, verb: str, who: str, asked: object, numbers: array[int], now: float) -> str:
+    def keep(self, verb: str, who: str, asked: object, meant: object, now: float) -> str:
         """now: seconds of a clock that never jumps."""
         for token, pending in list(self._by_token.items()):
             if pending.until <= now or len(self._by_token) >= _MOST:
                 del self._by_token[token]
         token = self._token()
-        self._by_token[token] = Pending(verb, who, asked, numbers, now + LIFE)
+        self._by_token[token] = Pending(verb, who, asked, meant, now + LIFE)
         return token
 
     def take(self, token: str, verb: str, who: str, now: float) -> Pending:

@@ -41,6 +41,14 @@ class _Listener:
             self.lines.put_nowait(line)
 
 
+def network_of(peer: str) -> IPv4Network | IPv6Network | None:
+    """None for "". Raises ConsoleError."""
+    try:
+        return ipaddress.ip_network(peer, strict=False) if peer else None
+    except ValueError as error:
+        raise ConsoleError(f"peer: {error}") from None
+
+
 class Tracer:
     """Implements Tap. install(tap): called with itself when somebody begins to listen, with None when nobody does."""
 
@@ -52,10 +60,7 @@ class Tracer:
 
     async def trace(self, domain: str, peer: str, seconds: float) -> AsyncIterator[dict[str, Any]]:
         """Lines as they pass, for so many seconds. Raises ConsoleError."""
-        try:
-            network = ipaddress.ip_network(peer, strict=False) if peer else None
-        except ValueError as error:
-            raise ConsoleError(f"peer: {error}") from None
+        network = network_of(peer)
         if len(self._listeners) >= _MOST:
             raise ConsoleError(f"{_MOST} traces are running already")
         listener = _Listener(domain, network)

@@ -28,6 +28,7 @@ ALARMS = {
     "path_without_progress": "Messages are due on a path, and no attempt has ended there for ten minutes.",
     "journal_growing": "The journal's mail grows, and the queue with it: more comes in than goes out.",
     "consumer_lag": "A consumer of events is minutes behind, or will soon lose events.",
+    "process_fell": "A process of the server is not there: it fell, and is started again, later each time.",
     "disk": "New mail is refused because of the journal's disk.",
 }
 

@@ -17,11 +17,11 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from postroad.console import Console, ConsoleError
+from postroad.console import ConsoleError
 
 _MAX_REQUEST = 65_536
 _TIMEOUT = 10.0  # seconds a command waits for the answer
@@ -33,22 +33,32 @@ _SOCKET = "control.sock"
 Answer = Callable[..., object]
 
 
+class Answering(Protocol):
+    """A console: of one engine, or of the server."""
+
+    async def answer(self, verb: str, arguments: dict[str, Any], who: str) -> object:
+        """Raises ConsoleError."""
+
+
 class ControlError(Exception):
     """The engine could not be asked, or said no. The message is fit for the user."""
 
 
 class ControlServer:
     """answers: verb -> function or coroutine function with keyword arguments, returning something msgspec can encode.
-    console: has verbs of its own. socket_name: of the socket in the folder."""
+    console: has verbs of its own. socket_name: of the socket in the folder. trusting: who asks may say for whom, as the
+    member `who`: for the sockets between our own processes."""
 
     def __init__(
         self,
         data_dir: Path,
         answers: dict[str, Answer],
-        console: Console | None = None,
+        console: Answering | None = None,
         *,
         socket_name: str = _SOCKET,
+        trusting: bool = False,
     ) -> None:
+        self._trusting = trusting
         self._data_dir = data_dir
         self._name = socket_name
         self._answers = answers
@@ -60,10 +70,10 @@ class ControlServer:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # the journal's lock says that no other engine lives here
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        with _short(self._data_dir, self._name) as short:
+        with short(self._data_dir, self._name) as name:
             mask = os.umask(0o177)
             try:
-                sock.bind(short)
+                sock.bind(name)
             finally:
                 os.umask(mask)
         self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=_MAX_REQUEST)
@@ -94,6 +104,7 @@ class ControlServer:
         gone = asyncio.ensure_future(reader.read(1))
 
         async def send() -> None:
+            writer.write(b'{"item":null}\n')  # it has begun
             async for item in items:
                 writer.write(msgspec.json.encode({"item": item}) + b"\n")
                 await writer.drain()
@@ -111,6 +122,8 @@ class ControlServer:
         try:
             request = json.loads(line)
             verb = request.pop("verb")
+            if self._trusting:
+                who = str(request.pop("who", "") or who)
             answer = self._answers.get(verb)
         except (ValueError, KeyError, AttributeError, TypeError):
             return {"error": f"no such request; known verbs: {', '.join(sorted(self._answers))}"}
@@ -149,14 +162,15 @@ def follow(data_dir: Path, verb: str, **arguments: object) -> Iterator[Any]:
     for reply in _replies(data_dir, verb, None, arguments):
         if "item" not in reply:
             return
-        yield reply["item"]
+        if reply["item"] is not None:
+            yield reply["item"]
 
 
 def _replies(data_dir: Path, verb: str, wait: float | None, arguments: dict[str, object]) -> Iterator[dict[str, Any]]:
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, _short(data_dir) as short:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, short(data_dir) as name:
             sock.settimeout(wait)
-            sock.connect(short)
+            sock.connect(name)
             sock.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
             with sock.makefile("rb") as stream:
                 for line in stream:
@@ -165,13 +179,27 @@ def _replies(data_dir: Path, verb: str, wait: float | None, arguments: dict[str,
                         raise ControlError(reply["error"])
                     yield reply
     except (FileNotFoundError, ConnectionRefusedError):
-        raise ControlError(f"no server is running on {data_dir} (start one with `postroad serve`)") from None
+        raise ControlError(_absent(data_dir)) from None
     except (OSError, ValueError) as error:
         raise ControlError(f"the server on {data_dir} did not answer: {error}") from None
 
 
+def _absent(data_dir: Path) -> str:
+    """Nobody answers. Engines that do say that control alone is away."""
+    for path in (data_dir / "run").glob("engine-*.sock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+            with short(path.parent, path.name) as name:
+                sock.connect(name)
+            return (
+                f"the control process of the server on {data_dir} is away, and is being started again; mail goes on. "
+                "Ask again in some seconds"
+            )
+    return f"no server is running on {data_dir} (start one with `postroad serve`)"
+
+
 @contextlib.contextmanager
-def _short(data_dir: Path, name: str = _SOCKET) -> Any:
+def short(data_dir: Path, name: str = _SOCKET) -> Iterator[str]:
+    """A path of the socket that is short enough while the block lasts."""
     folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{name}"

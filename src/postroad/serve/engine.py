@@ -10,8 +10,9 @@ from random import Random
 from socket import socket
 from typing import NamedTuple
 
-from postroad.api import HttpServer
+from postroad.api import Admin, HttpServer
 from postroad.auth import ApiKeys
+from postroad.auth.smtpauth import SmtpUsers
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
@@ -46,6 +47,7 @@ class EngineStats(NamedTuple):
 
 class Engine:
     """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
+    admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
     Construct it inside the running event loop."""
 
@@ -64,6 +66,7 @@ class Engine:
         number: int = 0,
         engines: int = 1,
         policy: PolicySet | None = None,
+        admin: Admin | None = None,
     ) -> None:
         self.config = config
         self.policies = Policies()
@@ -153,8 +156,10 @@ class Engine:
                 self._sessions,
                 lambda: self._recovered,
                 self._listen_in,
-            )
+            ),
+            alone=admin is None,
         )
+        users = SmtpUsers(config.smtp_user, ApiKeys(config.http.keys))
         self.listeners = [
             SmtpListener(
                 options,
@@ -167,6 +172,8 @@ class Engine:
                 clock=clock,
                 ids=ids,
                 reuse_port=reuse_port,
+                resolver=resolver,
+                users=users,
             )
             for options in config.listener
         ]
@@ -178,7 +185,7 @@ class Engine:
                 clock=clock,
                 ids=ids,
                 rng=rng,
-                admin=self.console,
+                admin=admin or self.console,
                 is_pool=self.bindings.is_group,
             )
             if config.http.address
@@ -230,8 +237,12 @@ class Engine:
             self.handover.reconfigure(config)
         self.queue.reconfigure(config.queue)
         self.deliverer.reconfigure(config)
+        keys = ApiKeys(config.http.keys)
         if self.http is not None:
-            self.http.keys = ApiKeys(config.http.keys)
+            self.http.keys = keys
+        users = SmtpUsers(config.smtp_user, keys)
+        for listener in self.listeners:
+            listener.reconfigure(users)
         for path in self.queue.summary():
             if path.active:
                 self.deliverer.wake(path.binding, path.domain)  # it may have been suspended

@@ -21,17 +21,17 @@ from postroad.net import DnsResolver, SystemClock
 from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
-from postroad.serve.frames import CONTROL, Ready, Reload, Start, Use, pack, unpack
-from postroad.serve.kinds import KINDS
+from postroad.serve.frames import Ready, Start, unpack
+from postroad.serve.line import RemoteConsole
 from postroad.serve.link import Link
-from postroad.serve.reload import Generations
+from postroad.serve.reload import Swaps
 
 log = structlog.get_logger()
 
 # The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
 _SWITCH_INTERVAL = 0.0005
 _OWN_FILES = 200  # descriptors for the journal, look-ups, the local sockets
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run_folder(data_dir: Path) -> Path:
@@ -42,6 +42,11 @@ def run_folder(data_dir: Path) -> Path:
 def engine_socket(number: int) -> str:
     """The name, in the run folder, of the socket on which an engine answers control."""
     return f"engine-{number}.sock"
+
+
+def generation_file(number: int) -> str:
+    """The name, in the run folder, of a configuration that engines are to prepare."""
+    return f"generation-{number}"
 
 
 async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
@@ -64,6 +69,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             policies=TlsPolicies(resolver, sts),
             number=start.number,
             engines=start.engines,
+            admin=RemoteConsole(run_folder(data_dir)),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
@@ -71,27 +77,25 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
 
-    def apply(wanted: Config) -> None:
+    def use(wanted: Config) -> None:
         _raise_file_limit(wanted)
         engine.reconfigure(wanted)
 
-    generations = Generations(generation, apply)
+    swaps = Swaps(generation, use)
 
-    async def reload(*, dry_run: bool = False) -> object:
-        done = await generations.reload(dry_run=dry_run)
-        link.send(Use(pack(generations.current)))  # should we fall, the next of us shall know it
-        return done
-
-    def rollback() -> object:
-        done = generations.rollback()
-        link.send(Use(pack(generations.current)))
-        return done
+    async def prepare(*, number: int) -> str:
+        """From the file that control wrote for it."""
+        path = run_folder(data_dir) / generation_file(number)
+        return swaps.prepare(unpack(await asyncio.get_running_loop().run_in_executor(None, path.read_bytes)))
 
     answers: dict[str, Answer] = {
         "status": engine.stats,
         "queues": engine.paths,
-        "reload": reload,
-        "rollback": rollback,
+        "prepare": prepare,
+        "swap": swaps.swap,
+        "generation": lambda: swaps.current.number,
+        "samples": engine.console.samples,
+        "hold": engine.console.hold,
     }
     try:
         await engine.start(
@@ -100,24 +104,16 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         )
     except (OSError, ValueError) as error:
         raise StartError(f"a listener can't be opened: {error}") from error
-    controls = await _controls(engine, answers, data_dir, start)
+    control = await _control(engine, answers, data_dir, start)
     for problem in engine.hose.problems:
         log.warning("alarm", alarm="consumer_cursor", text=problem)
     smtp = tuple(f"{host}:{port}" for listener in engine.listeners for host, port in listener.addresses)
     link.send(Ready(smtp, engine.http.address if engine.http is not None else None))
     recovery = asyncio.create_task(_tell_recovery(engine))
-    reloads: set[asyncio.Task[None]] = set()
-
-    def reload_soon(frame: Reload) -> None:
-        task = asyncio.create_task(_reload(generations))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    link.on(Reload, reload_soon)
     await stop.wait()
     log.info("stopping", live=engine.stats().live)
     recovery.cancel()
-    for control in controls:
+    if control is not None:
         await control.close()
     await engine.stop()
     await sts.close()
@@ -125,26 +121,22 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     log.info("stopped")
 
 
-async def _controls(engine: Engine, answers: dict[str, Answer], data_dir: Path, start: Start) -> list[ControlServer]:
-    """The sockets on which this engine answers."""
+async def _control(engine: Engine, answers: dict[str, Answer], data_dir: Path, start: Start) -> ControlServer | None:
+    """The socket on which this engine answers control."""
     folder = run_folder(data_dir)
-    servers = [ControlServer(folder, answers, engine.console, socket_name=engine_socket(start.number))]
-    if start.number == 0 and not KINDS[CONTROL].exists:
-        servers.append(ControlServer(data_dir, answers, engine.console))
-    started = []
-    for server in servers:
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            await server.start()
-            started.append(server)
-        except OSError as error:
-            text = f"the control socket in {data_dir} can't be opened: {error}"
-            if error.errno not in _NO_ROOM:
-                await engine.stop()
-                raise StartError(text) from error
-            # Mail that is queued can still be delivered; commands have to wait for the next start.
-            log.warning("alarm", alarm="no_control_socket", text=text)
-    return started
+    server = ControlServer(folder, answers, engine.console, socket_name=engine_socket(start.number), trusting=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        await server.start()
+    except OSError as error:
+        text = f"the socket for control in {folder} can't be opened: {error}"
+        if error.errno not in NO_ROOM:
+            await engine.stop()
+            raise StartError(text) from error
+        # Mail that is queued can still be delivered; commands have to wait for the next start.
+        log.warning("alarm", alarm="no_control_socket", text=text)
+        return None
+    return server
 
 
 async def _tell_recovery(engine: Engine) -> None:
@@ -156,22 +148,6 @@ async def _tell_recovery(engine: Engine) -> None:
         log.error("alarm", alarm="recovery_failed", text=text)
         return
     log.info("recovered", messages=messages, damage=len(engine.journal.damage))
-
-
-async def _reload(generations: Generations) -> None:
-    """After a SIGHUP there is nobody to answer, so the log says how it went."""
-    try:
-        done = await generations.reload()
-    except ValueError as error:
-        log.error("reload_failed", problem=str(error))
-        return
-    for change in done.changes:
-        log.info("config_change", **change._asdict())
-    for change in done.restart:
-        log.warning("config_change", needs="restart", **change._asdict())
-    for text in done.warnings:
-        log.warning("config", problem=text)
-    log.info("reloaded", generation=done.number)
 
 
 def _raise_file_limit(config: Config) -> None:

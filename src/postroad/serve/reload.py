@@ -7,7 +7,7 @@ server runs (its folder, its listeners ...) is told, and stays as it was until t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from msgspec import structs
 from postroad.config import Change, Config, ConfigError, Generation, difference, load
 
 # Sections that count at once, and the API keys. All others need a restart.
-LIVE = ("include", "queue", "delivery", "binding", "group", "domain", "provider", "reply")
+LIVE = ("include", "queue", "delivery", "binding", "group", "domain", "provider", "policy", "rule", "reply", "smtp_user")
 _KEYS = "http.keys"
 # Options in them that don't: the resolver asks for IPv6 addresses, or does not, from its start on.
 FIXED = ("delivery.use_ipv6",)
@@ -34,11 +34,11 @@ class Reloaded(NamedTuple):
 
 
 class Generations:
-    """apply(config): use it from now on; it must not fail."""
+    """apply(generation): have it count from now on, everywhere; it may refuse with a ValueError, and then it counts
+    nowhere."""
 
-    def __init__(self, first: Generation, apply: Callable[[Config], None]) -> None:
+    def __init__(self, first: Generation, apply: Callable[[Generation], Awaitable[None]]) -> None:
         self.current = first
-        self._started = first.config
         self._apply = apply
         self._earlier: list[Generation] = []
         self._last_number = first.number
@@ -57,20 +57,25 @@ class Generations:
                 raise ValueError(f"{error}\nNothing was changed.") from None
             if dry_run:
                 return self._told(self.current, new, self.current.number)
-            self._earlier = [*self._earlier[1 - _REMEMBERED :], self.current]
-            return self._swap(new)
+            before = self.current
+            done = await self._swap(new)
+            self._earlier = [*self._earlier[1 - _REMEMBERED :], before]
+            return done
 
-    def rollback(self) -> Reloaded:
+    async def rollback(self) -> Reloaded:
         """Back to the generation before this one. The files stay as they are. Raises ValueError when there is none."""
-        if not self._earlier:
-            raise ValueError("there is no earlier configuration in this run of the server")
-        return self._swap(replace(self._earlier.pop(), number=self._last_number + 1))
+        async with self._turn:
+            if not self._earlier:
+                raise ValueError("there is no earlier configuration in this run of the server")
+            done = await self._swap(replace(self._earlier[-1], number=self._last_number + 1))
+            self._earlier.pop()
+            return done
 
-    def _swap(self, new: Generation) -> Reloaded:
+    async def _swap(self, new: Generation) -> Reloaded:
         before = self.current
+        await self._apply(new)
         self._last_number = new.number
         self.current = new
-        self._apply(live_part(self._started, new.config))
         return self._told(before, new, new.number)
 
     def _told(self, before: Generation, after: Generation, number: int) -> Reloaded:
@@ -78,6 +83,31 @@ class Generations:
         live = [change for change in changes if _is_live(change.name)]
         restart = [change for change in changes if not _is_live(change.name)]
         return Reloaded(number, live, restart, [str(warning) for warning in after.warnings])
+
+
+class Swaps:
+    """The two steps of an engine: prepare (anything that can go wrong goes wrong here), then swap (nothing does).
+    use(config): count by it from now on."""
+
+    def __init__(self, first: Generation, use: Callable[[Config], None]) -> None:
+        self.current = first
+        self._started = first.config
+        self._use = use
+        self._prepared: Generation | None = None
+
+    def prepare(self, new: Generation) -> str:
+        """Its digest, to be compared."""
+        self._prepared = new
+        return new.digest
+
+    def swap(self, number: int) -> int:
+        """Raises ValueError when another one was prepared, or none."""
+        new, self._prepared = self._prepared, None
+        if new is None or new.number != number:
+            raise ValueError(f"generation {number} is not prepared here")
+        self.current = new
+        self._use(live_part(self._started, new.config))
+        return number
 
 
 def live_part(started: Config, wanted: Config) -> Config:
