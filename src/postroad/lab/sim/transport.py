@@ -41,7 +41,6 @@ class SimTransport(asyncio.Transport):
         self._context = context
         self._out, self._in = pipes
         self._out.sender = self
-        self._in.attach(self)
         self._names = {"sockname": names[0], "peername": names[1]}
         self._on_close = on_close
         self._protocol: asyncio.BaseProtocol | None = None
@@ -65,6 +64,8 @@ class SimTransport(asyncio.Transport):
         """The connection stands: tell the protocol, before any data."""
         self.set_protocol(protocol)
         self._loop.call_soon(protocol.connection_made, self, context=self._context)
+        # After that, also when data comes in the very iteration in which the connection stands.
+        self._loop.call_soon(self._in.attach, self, context=self._loop.neutral)
 
     # --- asyncio.BaseTransport ----------------------------------------------------------------------------------------
 
