@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -64,6 +65,24 @@ class TlsPolicies:
                 told += _mta_sts(domain, policies, base, sts)
         return Decision(policies, tuple(told), sts)
 
+    async def gateways(self, hosts: Sequence[str], base: Policy, options: DeliveryOptions, port: int) -> Decision:
+        """The same of hosts that the operator names instead of a domain's MX: their names need no proof, so the TLSA
+        records of each count by themselves (as for the SRV targets of RFC 7673); MTA-STS is about MX alone."""
+        policies = dict.fromkeys(hosts, base)
+        if base.ladder == (Rung.PLAIN,) or not options.dane:
+            return Decision(policies)
+        told: list[Told] = []
+        for host in hosts:
+            if _is_address(host):
+                continue
+            found = await self._host(host, host, port, True)
+            if isinstance(found, Trouble):
+                del policies[host]
+                told.append(Told(PolicyKind.DANE, host, found))
+            elif found is not None:
+                policies[host] = found
+        return Decision(policies, tuple(told))
+
     # --- DANE ---------------------------------------------------------------------------------------------------------
 
     async def _dane(self, domain: str, policies: dict[str, Policy], port: int) -> list[Told]:
@@ -104,6 +123,14 @@ class TlsPolicies:
             # Perhaps somebody keeps the answer from us (RFC 7672 2.1.2): this host gets nothing until there is one.
             return Trouble(Failure.DNSSEC, f"the DNS gave no answer about the TLSA records of {host}: {error}")
         return None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _mta_sts(domain: str, policies: dict[str, Policy], base: Policy, rules: StsPolicy) -> list[Told]:

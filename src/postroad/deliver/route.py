@@ -16,7 +16,7 @@ from postroad.deliver.resolve import Found, find_gateway, find_hosts
 from postroad.deliver.sts import StsPolicy
 from postroad.deliver.tls import Failure as TlsFailure
 from postroad.deliver.tls import Policy, Request, Terms, Trouble
-from postroad.deliver.tlsrpt import Place
+from postroad.deliver.tlsrpt import Place, TlsCounts
 from postroad.message import Reply, Stage, Verdict
 from postroad.shaping import Allowance
 
@@ -96,11 +96,13 @@ class Route:
         hosts = [mx.name for mx, _ in found]
         decision = Decision(dict.fromkeys(hosts, terms.policy))
         source = self._means.policies
-        if source is not None and not options.gateway and not self._domain.startswith("["):
+        if source is not None and options.gateway:
+            decision = await source.gateways(hosts, terms.policy, options, self.port)
+        elif source is not None and not self._domain.startswith("["):
             decision = await source.find(self._domain, hosts, terms.policy, options, self.port)
         policies = decision.policies
         self._tls, self._policies, self._sts = terms, policies, decision.sts
-        if (counts := self._means.tls_counts) is not None:
+        if (counts := self._counts()) is not None:
             for told in decision.told:
                 counts.told(self._domain, told.kind, decision.sts, told.host, told.trouble)
         if not policies:
@@ -158,8 +160,12 @@ class Route:
             tried=tried,
         )
 
+    def _counts(self) -> TlsCounts | None:
+        """Where sessions are counted for the domain's report. How our gateway does is nothing of its business."""
+        return None if self._allowance.delivery.gateway else self._means.tls_counts
+
     def _count(self, connection: Connection, trouble: Trouble) -> None:
-        counts = self._means.tls_counts
+        counts = self._counts()
         if counts is not None:
             target = connection.target
             place = Place(connection.source, target.host, target.address)
@@ -190,7 +196,7 @@ class Route:
         """A session was established."""
         self.works(connection.target.address)
         if connection.tls and connection.request.rung is connection.request.policy.ladder[0]:
-            if (counts := self._means.tls_counts) is not None:
+            if (counts := self._counts()) is not None:
                 counts.good(self._domain, connection.request.policy, connection.target.host, self._sts)
         elif connection.machine.refused_tls:
             self._count(connection, _REFUSED)

@@ -1,5 +1,5 @@
-"""Handing a TLS report over by HTTPS (RFC 8460 5.4): one POST to a place that a stranger names. So: the certificate must
-be right, nothing is followed anywhere, no network is reached that mail would not be sent to, and time and size are
+"""Handing a TLS report over by HTTPS (RFC 8460 5.4): one POST to a place that a stranger names. So: its certificate
+must be right, nothing is followed anywhere, no network is reached that mail would not be sent to, and time and size are
 limited."""
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import trustme
 
 from postroad.config.schema import DnsOptions, Duration
 from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
+from postroad.deliver.tlsrpt import Day, TlsCounts
 from postroad.message import Stage, Verdict
 from postroad.net import DnsResolver
 from tests.deliver.peers import DOMAIN, SHORT, Peer, Scene, peers, scene
@@ -55,8 +56,15 @@ class Domain:
 
     @asynccontextmanager
     async def at(
-        self, *numbers: int, validating: bool = True, fetch_time: float = 20.0, folder: str = "sts", **options: Any
+        self,
+        *numbers: int,
+        validating: bool = True,
+        fetch_time: float = 20.0,
+        folder: str = "sts",
+        gateway: str = "",
+        **options: Any,
     ) -> AsyncIterator[Scene]:
+        """gateway: the host that all mail goes to, on the peer's port."""
         shelf = Shelf(message(number) for number in numbers)
         async with serving(self.names) as servers, self.web.serving() as web, peers(self.peer) as port:
             for record in self.names.records:
@@ -79,6 +87,7 @@ class Domain:
                 port,
                 shelf=shelf,
                 resolver=resolver,
+                gateway=f"{gateway}:{port}" if gateway else "",
                 policies=TlsPolicies(resolver, sts),
                 tls_ca=self.issued.file,
                 **options,
@@ -291,6 +300,38 @@ async def test_what_a_domain_comes_to(case: Case, issued: Certificates) -> None:
         assert case.shown in str(outcome.reply)
         assert case.stage is None or outcome.stage is case.stage
         assert not any(line.startswith(b"MAIL") for lines in peer.commands.values() for line in lines)
+
+
+GATEWAY_CASES = [
+    Case("right", dane(3, own), D, "verified=dane", UNKNOWN),
+    Case("wrong", dane(3, stranger), W, "4.7.5", stage=SHAKE),
+    Case("mx-unsigned", both(dane(3, own), mx_unsigned), D, "verified=dane", UNKNOWN),  # nobody's MX led here
+    Case("host-unsigned", both(dane(3, stranger), host_unsigned), D, "verified=no"),
+    Case("no-starttls", both(dane(3, own), plain), W, "4.7.4", stage=Stage.STARTTLS),
+    Case("bogus", both(dane(3, own), tlsa_fault(fails("SERVFAIL"))), W, "4.7.5"),
+    Case("all-unusable", lambda domain: domain.add(UNUSABLE), D, "verified=no", UNKNOWN),
+    Case("none", lambda domain: None, D, "verified=no", UNKNOWN),
+    Case("off", dane(3, stranger), D, "verified=no", options={"dane": False}),
+    Case("sts-is-about-mx", ENFORCE, D, "verified=no", UNKNOWN),
+]
+
+
+@pytest.mark.parametrize("case", GATEWAY_CASES, ids=[each.name for each in GATEWAY_CASES])
+async def test_what_a_gateway_comes_to(case: Case, issued: Certificates) -> None:
+    """The records of its own name count, whatever the domain publishes, and its sessions are in nobody's report."""
+    domain = Domain(issued, case.leaf(issued))
+    case.tune(domain)
+    counts = TlsCounts(Day(0))
+    async with domain.at(1, gateway=HOST, tls_counts=counts, **case.options) as at:
+        await at.run(1)
+        outcome = at.shelf.outcome()
+    assert outcome.verdict is case.verdict, outcome
+    if case.verdict is D:
+        assert case.shown in outcome.tls
+    else:
+        assert case.shown in str(outcome.reply)
+        assert case.stage is None or outcome.stage is case.stage
+    assert counts.day.domains == {}
 
 
 async def test_a_policy_outlives_its_record_and_its_web_server(issued: Certificates, tmp_path: Path) -> None:
