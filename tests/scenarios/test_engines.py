@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,12 +10,16 @@ import smtplib
 import socket
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from xxhash import xxh3_64_intdigest
 
 from postroad.journal import EventReader, journal_folders
+from postroad.journal.format import EVENT, VERSION, FileHeader
 from postroad.lab.rules import Rule
 from postroad.serve.owner import owner
 from tests.scenarios.ends import audit, events
@@ -104,8 +109,7 @@ def test_a_connection_waits_while_its_engine_is_started_again(tmp_path: Path) ->
             assert sock.recv(4) == b"220 "
         assert server.children()["engine-0"] != before
         assert server.stop() == 0
-    falls = [json.loads(line) for line in server.log.read_text().splitlines() if '"process_fell"' in line]
-    assert [(fall["process"], fall["text"]) for fall in falls] == [("engine-0", "ended with signal SIGKILL")]
+    assert [(fall["process"], fall["text"]) for fall in falls(server)] == [("engine-0", "ended with signal SIGKILL")]
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
@@ -117,6 +121,42 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
             until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "it is gone")  # type: ignore[misc]
         server.start()
         assert server.stop() == 0
+
+
+def test_while_an_engine_can_not_start_the_others_take_its_connections(tmp_path: Path) -> None:
+    """Its journal is that of a later version: it falls again and again, and after some falls its doors are closed."""
+    with FarEnd() as far, serving(tmp_path, gateway=far.port, engines=2) as server:
+        until(lambda: server.joined, "both engines know each other")
+        with later_version(server.data / "journal-1"):
+            os.kill(server.children()["engine-1"], signal.SIGKILL)
+            until(lambda: any(fall["next_try_in"] > 2 for fall in falls(server)), "its doors are closed")
+            for number in range(20):
+                with smtplib.SMTP("127.0.0.1", server.smtp_port, timeout=20) as client:
+                    client.sendmail("s@sender.test", [f"r{number}@{DOMAINS[number % 8]}"], "Subject: x\r\n\r\nx\r\n")
+            until(lambda: len(far.copies()) == 20, "all of it is delivered, by the one that is there")
+        until(lambda: server.joined, "it is back", 90)
+        assert server.stop() == 0
+        audit(server)
+    assert all("program reads versions" in fall["text"] for fall in falls(server)[1:])
+    assert {fall["process"] for fall in falls(server)} == {"engine-1"}
+
+
+def falls(server: Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.log.read_text().splitlines() if '"process_fell"' in line]
+
+
+@contextlib.contextmanager
+def later_version(folder: Path) -> Iterator[None]:
+    """The journal in this folder has a segment that a later version began."""
+    segment = folder / "event-00009999.seg"
+    head = bytearray(FileHeader(EVENT, 1, 9999, 0, 0, 1_700_000_000_000, 1).pack())
+    head[8:10] = (VERSION + 1).to_bytes(2, "little")
+    head[120:128] = xxh3_64_intdigest(bytes(head[:120])).to_bytes(8, "little")
+    segment.write_bytes(head)
+    try:
+        yield
+    finally:
+        segment.unlink()
 
 
 def killed_again_and_again(folder: Path, rounds: int, seed: int, engines: int) -> str:
