@@ -2,7 +2,9 @@
 
 from postroad.shaping.allowance import Allowance
 from postroad.shaping.binding import Binding
+from postroad.shaping.borrower import Borrower
 from postroad.shaping.explain import Counting, explain_path
+from postroad.shaping.lender import Lender
 from postroad.shaping.limits import Limits
 from postroad.shaping.scopes import Bucket, PathOptions, Scope, Scopes, Setting
 from postroad.shaping.throttle import Throttle
@@ -10,8 +12,10 @@ from postroad.shaping.throttle import Throttle
 __all__ = [
     "Allowance",
     "Binding",
+    "Borrower",
     "Bucket",
     "Counting",
+    "Lender",
     "Limits",
     "PathOptions",
     "Scope",

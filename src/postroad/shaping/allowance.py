@@ -250,6 +250,9 @@ class Allowance:
         for gate in self.gates:
             if gate.others_wait(self):
                 return gate.spare()
+        if self.lease is not None and self._limits.host_wanted(connection, self):
+            self.busy(connection)
+            return connection
         return None
 
     def busy(self, connection: object) -> None:

@@ -34,6 +34,7 @@ from postroad.shaping.leases import (
 
 _AHEAD = 0.01  # seconds of the path's slowest rate that it asks for at once
 _MOST_AHEAD = 64
+_KEPT = 0.02  # seconds, up to twice of which a grant is kept that is not used
 
 
 class Borrowing(Protocol):
@@ -93,7 +94,7 @@ class Lease:
         if terms == self._terms:
             return
         self._terms = terms
-        self._tell_spent()
+        self.tell_spent()
         if self._wanted or self._tokens:
             self.owner.lent()  # it must ask again
         self._tokens = self._wanted = 0
@@ -185,11 +186,19 @@ class Lease:
         if self._wanted:
             self._wanted = 0
             self._borrower.send(Want(self.path, 0))
+        self.give_back()
+
+    @property
+    def holds(self) -> bool:
+        """Grants for messages that were not used yet."""
+        return self._tokens > 0
+
+    def give_back(self) -> None:
         if self._tokens:
             self._borrower.send(Unspent(self.path, self._version, self._tokens))
             self._tokens = 0
 
-    def _tell_spent(self) -> None:
+    def tell_spent(self) -> None:
         if self._spent:
             self._borrower.send(Spent(self.path, self._version, self._spent))
             self._spent = 0
@@ -212,25 +221,20 @@ class Lease:
             self._borrower.holds(self)
             self.owner.lent()
 
-    def tidy(self, last: bool) -> None:
-        """Tell what was spent. last: what was not used by now goes back."""
-        self._tell_spent()
-        if last:
-            self.idle()
-
     def release(self) -> None:
         self.decline()
-        self._tell_spent()
+        self.tell_spent()
         self.idle()
         self._borrower.release(self)
 
 
 class Borrower:
-    """All leases of an engine. send(item): to the lender, in order. wanted(gate, waiting, sole), shed(gate, count): see
-    the items of those names."""
+    """All leases of an engine. send(item): to the lender, in order. after(seconds, what): call this then, 0 for
+    the loop's next turn. wanted, shed: see the items of those names."""
 
-    def __init__(self, send: Callable[[Asking], None]) -> None:
-        self._send = send
+    def __init__(self, send: Callable[[Asking], None], after: Callable[[float, Callable[[], None]], object]) -> None:
+        self.send = send
+        self._after = after
         self.wanted: Callable[[Wanted, Borrowing | None], None] = lambda item, sole: None
         self.shed: Callable[[str, int], None] = lambda gate, number: None
         self._leases: dict[int, Lease] = {}
@@ -249,38 +253,31 @@ class Borrower:
         self._spending.pop(lease, None)
         self.send(Release(lease.path))
 
-    def send(self, item: Asking) -> None:
-        self._send(item)
-
     def spends(self, lease: Lease) -> None:
+        if not self._spending:
+            self._after(0, self._tell_spent)
         self._spending[lease] = None
 
     def holds(self, lease: Lease) -> None:
+        if not self._holding:
+            self._after(_KEPT, self._tidy)
         self._holding[lease] = False
 
-    def tell_spent(self) -> None:
-        """To be called at the end of each turn of the loop in which something was granted."""
+    def _tell_spent(self) -> None:
         spending, self._spending = self._spending, {}
         for lease in spending:
-            lease.tidy(False)
+            lease.tell_spent()
 
-    @property
-    def spending(self) -> bool:
-        return bool(self._spending)
-
-    @property
-    def holding(self) -> bool:
-        return bool(self._holding)
-
-    def tidy(self) -> None:
-        """To be called every few hundredths of a second while `holding`: gives back what was lent before the last call
-        and not used since."""
+    def _tidy(self) -> None:
+        """Give back what was lent before the last call and not used since."""
         holding, self._holding = self._holding, {}
         for lease, old in holding.items():
             if old:
-                lease.tidy(True)
-            else:
+                lease.give_back()
+            elif lease.holds:
                 self._holding[lease] = True
+        if self._holding:
+            self._after(_KEPT, self._tidy)
 
     def take(self, item: Lending) -> None:
         """What the lender tells."""

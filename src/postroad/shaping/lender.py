@@ -63,6 +63,7 @@ class Lender:
         self._turns: dict[str, Turns] = {}
         self._sweep_at = _THROTTLES
         self._ready: deque[Claim] = deque()  # a gate keeps a place for them
+        self._left: dict[Turns, None] = {}  # somebody has left their line
         self._crowded: dict[LentGate, None] = {}  # their lines may have changed
         # When a claim may go on, for connections (False) or for messages (True).
         self._heap: list[tuple[float, int, Claim, bool]] = []
@@ -285,8 +286,7 @@ class Lender:
 
     def _withdraw_ask(self, claim: Claim) -> None:
         claim.due[False] = inf
-        for turns in claim.connection:
-            turns.leave(claim)
+        self._leave(claim, claim.connection)
         for gate in (*claim.gates, *claim.host_gates):
             gate.leave(claim)
             self._crowded[gate] = None
@@ -347,8 +347,7 @@ class Lender:
             claim.want -= 1
             lent += 1
         if not claim.want:
-            for turns in claim.message:
-                turns.leave(claim)
+            self._leave(claim, claim.message)
         if lent:
             claim.tokens += lent
             self._send(claim.engine, Tokens(claim.path, claim.version, lent))
@@ -362,6 +361,12 @@ class Lender:
             for _ in range(number):
                 turns.throttle.returned()
             self._anew(turns)
+
+    def _leave(self, claim: Claim, bundle: tuple[Turns, ...]) -> None:
+        """It does not wait for these any more: what was promised to it is for those behind it."""
+        for turns in bundle:
+            if turns.leave(claim):
+                self._left[turns] = None
 
     def _anew(self, turns: Turns) -> None:
         """Who waits for these should ask now."""
@@ -382,8 +387,7 @@ class Lender:
         self._withdraw_ask(claim)
         claim.hosts = hosts
         claim.due[True] = inf
-        for turns in claim.message:
-            turns.leave(claim)
+        self._leave(claim, claim.message)
 
     def _remove(self, claim: Claim) -> None:
         self._withdraw(claim)
@@ -405,13 +409,13 @@ class Lender:
 
     def _settle(self) -> None:
         """Serve those that a place is kept for; then tell who holds places how many wait for them."""
+        while self._left:
+            self._anew(self._left.popitem()[0])
         while self._ready:
             self._try(self._ready.popleft())
         crowded, self._crowded = self._crowded, {}
         for gate in crowded:
             self._drop(gate)
-            if isinstance(gate, HostGate):
-                continue
             sole = gate.only()
             before, gate.told_of = gate.told_of, (gate.waiting, sole)
             if before == gate.told_of or 1 < gate.waiting < before[0]:

@@ -23,7 +23,8 @@ _THROTTLES = 10_000  # throttles after which those are looked for that nothing r
 
 class Limits:
     """now: seconds that never go back (the event loop's). told(binding, domain): see Allowance.open. borrower: with
-    several engines, what lends to this one; end(connection): called for an idle one whose place others need;
+    several engines, what lends to this one; end(connection): called for an idle one whose place others need; at: the
+    address of one;
     shed(gate, count): so many of its connections must end."""
 
     def __init__(self, config: Config, now: Callable[[], float], borrower: Borrower | None = None) -> None:
@@ -31,6 +32,7 @@ class Limits:
         self.now = now
         self.told: Callable[[str, str], None] = lambda binding, domain: None
         self.end: Callable[[object], None] = lambda connection: None
+        self.at: Callable[[object], str] = lambda connection: ""
         self.shed: Callable[[Gate, int], None] = lambda gate, number: None
         self.borrower = borrower
         self._elsewhere: dict[str, tuple[int, Borrowing | None]] = {}  # gates that paths of any engine wait for
@@ -127,13 +129,25 @@ class Limits:
         else:
             self._elsewhere.pop(item.gate, None)
         gate = self._find(item.gate)
-        if gate is None:
+        if gate is not None:
+            gate.elsewhere, gate.sole = item.waiting, sole
+        elif item.gate.startswith("host ") and item.waiting:
+            gate = self._server  # all idle ones are there
+        else:
             return
-        gate.elsewhere, gate.sole = item.waiting, sole
         idle = [(connection, owner) for connection, owner in gate.idle.items() if cast(object, owner) is not sole]
+        if item.gate.startswith("host "):
+            idle = [(connection, owner) for connection, owner in idle if f"host {self.at(connection)}" == item.gate]
         for connection, owner in idle[: item.waiting]:
             owner.busy(connection)
             self.end(connection)
+
+    def host_wanted(self, connection: object, member: object) -> bool:
+        """Do paths of any engine wait for a place at the host of this one?"""
+        if not self._elsewhere:
+            return False
+        waiting, sole = self._elsewhere.get(f"host {self.at(connection)}", (0, None))
+        return waiting > 1 or (waiting == 1 and sole is not member)
 
     def _shed(self, name: str, number: int) -> None:
         gate = self._find(name)

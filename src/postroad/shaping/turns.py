@@ -68,6 +68,6 @@ class Turns:
         self._last = self._again = -inf
         return waiting
 
-    def leave(self, who: object) -> None:
-        """It does not wait any more."""
-        self._line.pop(who, None)
+    def leave(self, who: object) -> bool:
+        """It does not wait any more. Did it?"""
+        return self._line.pop(who, None) is not None
