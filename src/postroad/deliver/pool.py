@@ -19,10 +19,16 @@ from postroad.deliver.replies import ReplyRules
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
 from postroad.net import Clock, Resolver, SystemClock, Tap
-from postroad.shaping import Limits
+from postroad.shaping import Gate, Limits
 
 _FORGIVEN = 60.0  # seconds for which hosts that are not known yet are forgiven
+_SHED_AGAIN = 1.0  # seconds
 _MOST_FORGIVEN = 10_000  # paths
+
+
+def _address(connection: object) -> str:
+    assert isinstance(connection, Connection)
+    return connection.target.address
 
 
 class DeliveryStats(NamedTuple):
@@ -81,6 +87,7 @@ class Deliverer:
         )
         self._paths: dict[tuple[str, str], Path] = {}
         limits.told = self._on_told
+        limits.end, limits.at, limits.shed = self.end_idle, _address, self._shed
         self._forgiven: dict[tuple[str, str], float] = {}
         self._now = asyncio.get_running_loop().time
         self._stopping = False
@@ -184,6 +191,23 @@ class Deliverer:
     def rule_counts(self) -> dict[str, int]:
         """How often each [[reply]] rule acted, since the start."""
         return dict(self._means.replies.counts)
+
+    def _shed(self, gate: Gate, number: int) -> None:
+        """So many connections must end, where all engines together have too many; those that leave already count. What
+        is still being opened can't end yet: look again in a moment."""
+        held = [
+            connection
+            for path in self._paths.values()
+            for connection in path.connections
+            if gate in path.allowance.gates
+        ]
+        held.sort(key=lambda connection: not connection.leaving)
+        for connection in held[:number]:
+            connection.leaving = True
+            connection.quit()
+        missing = number - len(held)
+        if missing > 0 and any(path.dialing for path in self._paths.values() if gate in path.allowance.gates):
+            asyncio.get_running_loop().call_later(_SHED_AGAIN, self._shed, gate, missing)
 
     # --- what paths tell ----------------------------------------------------------------------------------------------
 

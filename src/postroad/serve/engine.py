@@ -28,7 +28,8 @@ from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
 from postroad.serve.handover import Handover
 from postroad.serve.owner import Owners
-from postroad.shaping import Limits
+from postroad.serve.windows import Windows
+from postroad.shaping import Borrower, Limits
 
 
 class EngineStats(NamedTuple):
@@ -49,6 +50,7 @@ class Engine:
     """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
     admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
+    borrower: with several, what makes the limits hold for all together. windows: where one engine keeps its rates.
     Construct it inside the running event loop."""
 
     def __init__(
@@ -65,6 +67,8 @@ class Engine:
         reuse_port: bool = False,
         number: int = 0,
         engines: int = 1,
+        borrower: Borrower | None = None,
+        windows: Windows | None = None,
         policy: PolicySet | None = None,
         admin: Admin | None = None,
     ) -> None:
@@ -98,7 +102,10 @@ class Engine:
         self.hose = Hose(self.journal, data_dir / beside("cursors", number))
         ids = IdSource(clock.wall, number, last=self.journal.last_id)
         hostname = config.server.hostname
-        self.limits = Limits(config, asyncio.get_running_loop().time)
+        self.limits = Limits(config, asyncio.get_running_loop().time, borrower)
+        if windows is not None:
+            self.limits.throttle, self.limits.cover = windows.throttle, windows.cover
+            windows.throttles = self.limits.rates
         self.bindings = BindingChoice(config, self._suspended, rng)
         self.queue = Queue(
             self.journal,

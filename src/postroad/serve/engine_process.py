@@ -22,9 +22,11 @@ from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Ready, Start, unpack
+from postroad.serve.lending import borrower
 from postroad.serve.line import RemoteConsole
 from postroad.serve.link import Link
 from postroad.serve.reload import Swaps
+from postroad.serve.windows import rate_windows
 
 log = structlog.get_logger()
 
@@ -59,6 +61,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     clock = SystemClock()
     resolver = DnsResolver(config.dns, rng=rng, ipv6=config.delivery.use_ipv6)
     sts = StsPolicies(data_dir / beside("mta-sts", start.number), resolver, HttpsFetch(resolver), clock)
+    windows = rate_windows(data_dir) if start.engines == 1 else None
     try:
         engine = Engine(
             config,
@@ -69,6 +72,8 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             policies=TlsPolicies(resolver, sts),
             number=start.number,
             engines=start.engines,
+            borrower=borrower(link) if start.engines > 1 else None,
+            windows=windows,
             admin=RemoteConsole(run_folder(data_dir)),
         )
     except (OSError, JournalError) as error:
@@ -116,6 +121,8 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     if control is not None:
         await control.close()
     await engine.stop()
+    if windows is not None:
+        windows.close()
     await sts.close()
     await resolver.close()
     log.info("stopped")

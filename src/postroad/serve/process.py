@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from postroad.config import Generation
 from postroad.serve.kinds import KINDS
+from postroad.serve.lending import Warden
 from postroad.serve.logs import configure_log
 from postroad.serve.supervisor import Guest, supervise
+from postroad.serve.windows import rate_windows
 
 
 def run(generation: Generation, *, use_uvloop: bool = True) -> None:
@@ -22,5 +24,7 @@ def run(generation: Generation, *, use_uvloop: bool = True) -> None:
 
 
 def guests(generation: Generation) -> Sequence[Guest]:
-    """What lives in the supervisor."""
-    return ()
+    """What lives in the supervisor. With one engine nothing is lent."""
+    if generation.config.server.engines == 1:
+        return ()
+    return (Warden(rate_windows(generation.data_dir)),)

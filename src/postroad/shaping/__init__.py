@@ -4,6 +4,7 @@ from postroad.shaping.allowance import Allowance
 from postroad.shaping.binding import Binding
 from postroad.shaping.borrower import Borrower
 from postroad.shaping.explain import Counting, explain_path
+from postroad.shaping.gate import Gate
 from postroad.shaping.lender import Lender
 from postroad.shaping.limits import Limits
 from postroad.shaping.scopes import Bucket, PathOptions, Scope, Scopes, Setting
@@ -15,6 +16,7 @@ __all__ = [
     "Borrower",
     "Bucket",
     "Counting",
+    "Gate",
     "Lender",
     "Limits",
     "PathOptions",

@@ -295,6 +295,7 @@ class Allowance:
             wait = turns.wait(self, now)
             if wait:
                 return wait
+        self._limits.cover()
         for turns in throttles:
             turns.take(self, now)
         return 0.0

@@ -12,7 +12,7 @@ from postroad.config.schema import Config, DeliveryOptions, QueueOptions
 from postroad.shaping.allowance import Allowance
 from postroad.shaping.borrower import Borrower, Borrowing
 from postroad.shaping.gate import Gate
-from postroad.shaping.leases import Wanted
+from postroad.shaping.leases import RateTerms, Wanted
 from postroad.shaping.scopes import Bucket, PathOptions, Scopes
 from postroad.shaping.throttle import Throttle
 from postroad.shaping.turns import Turns
@@ -21,10 +21,15 @@ _PROVIDERS = 100_000  # domains whose provider is remembered
 _THROTTLES = 10_000  # throttles after which those are looked for that nothing remembers
 
 
+def _nothing() -> None:
+    """Nobody keeps rates over a restart."""
+
+
 class Limits:
     """now: seconds that never go back (the event loop's). told(binding, domain): see Allowance.open. borrower: with
     several engines, what lends to this one; end(connection): called for an idle one whose place others need; at: the
-    address of one;
+    address of one; throttle: makes one, which may remember an earlier life; cover(): called before a rate grants
+    something;
     shed(gate, count): so many of its connections must end."""
 
     def __init__(self, config: Config, now: Callable[[], float], borrower: Borrower | None = None) -> None:
@@ -34,6 +39,8 @@ class Limits:
         self.end: Callable[[object], None] = lambda connection: None
         self.at: Callable[[object], str] = lambda connection: ""
         self.shed: Callable[[Gate, int], None] = lambda gate, number: None
+        self.throttle: Callable[[RateTerms], Throttle] = lambda terms: Throttle(terms.rate)
+        self.cover: Callable[[], None] = _nothing
         self.borrower = borrower
         self._elsewhere: dict[str, tuple[int, Borrowing | None]] = {}  # gates that paths of any engine wait for
         if borrower is not None:
@@ -200,10 +207,15 @@ class Limits:
         if found is None:
             if len(self._throttles) >= self._sweep_at:
                 self._sweep()
-            found = self._throttles[bucket.key] = Turns(Throttle(bucket.rate), bucket.key)
+            throttle = self.throttle(RateTerms(bucket.key, bucket.rate))
+            found = self._throttles[bucket.key] = Turns(throttle, bucket.key)
         elif found.throttle.rate != bucket.rate:
             found.throttle.set_rate(bucket.rate)
         return found
+
+    def rates(self) -> dict[str, Throttle]:
+        """All throttles, by what they are for."""
+        return {key: turns.throttle for key, turns in self._throttles.items()}
 
     def _sweep(self) -> None:
         """Forget throttles that a new one would not differ from, unless a path has them in hand."""
