@@ -20,6 +20,7 @@ _POSTROAD = """
 hostname = "postroad.test"
 data_dir = "data"
 durability = "{durability}"
+engines = {engines}
 
 [[listener]]
 address = "127.0.0.1:{port}"
@@ -36,18 +37,20 @@ max_connections = 30
 """
 
 
-def postroad_config(folder: Path, port: int, next_hop: int, extra: str = "", durability: str = DURABILITY) -> Path:
+def postroad_config(
+    folder: Path, port: int, next_hop: int, extra: str = "", durability: str = DURABILITY, engines: int = 1
+) -> Path:
     path = folder / "postroad.toml"
-    path.write_text(_POSTROAD.format(port=port, next_hop=next_hop, extra=extra, durability=durability))
+    path.write_text(_POSTROAD.format(port=port, next_hop=next_hop, extra=extra, durability=durability, engines=engines))
     return path
 
 
 @contextlib.contextmanager
-def postroad(folder: Path, next_hop: int, extra: str = "") -> Iterator[tuple[int, int]]:
+def postroad(folder: Path, next_hop: int, extra: str = "", engines: int = 1) -> Iterator[tuple[int, int]]:
     """(port, pid) of a running Postroad that relays everything to next_hop."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    config = postroad_config(folder, port, next_hop, extra)
+    config = postroad_config(folder, port, next_hop, extra, engines=engines)
     with (
         (folder / "log").open("ab") as log,
         running([sys.executable, "-m", "postroad", "serve", "--config", str(config)], port, stderr=log) as process,

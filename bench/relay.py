@@ -2,6 +2,8 @@
 
     python -m bench.relay                       the table of docs/performance.md
     python -m bench.relay --sizes 10240 --rounds 5 --no-postfix
+    python -m bench.relay --engines 2 --sizes 10240 --no-postfix
+                                                one engine and two: one smtp-source for each engine's domain
     python -m bench.relay --million             memory and recovery with 1,000,000 messages queued
 
 Raw (smtp-source straight to smtp-sink) is the limit of the load tools on this machine in the same run. Ratios between
@@ -27,6 +29,7 @@ from typing import NamedTuple
 
 from bench.machine import BenchError, Count, Meter, free_port, program, running
 from bench.peers import DURABILITY, postfix, postroad
+from postroad.serve.owner import owner
 
 SESSIONS = 30
 SIZES = (2048, 10240, 102400)
@@ -84,31 +87,48 @@ def sink(folder: Path) -> Iterator[tuple[int, int, Count]]:
         yield port, process.pid, Count(log)
 
 
+def destinations(engines: int) -> list[str]:
+    """A domain for each engine, which it owns."""
+    if engines == 1:
+        return ["dst.example"]
+    names = [f"dst{number}.example" for number in range(50 * engines)]
+    return [next(name for name in names if owner(name, engines) == engine) for engine in range(engines)]
+
+
 def drive(
-    peer: str, port: int, server: Meter | None, sink_meter: Meter, count: Count, size: int, messages: int, *, kept: bool
+    peer: str,
+    port: int,
+    server: Meter | None,
+    sink_meter: Meter,
+    count: Count,
+    size: int,
+    messages: int,
+    *,
+    kept: bool,
+    domains: list[str],
 ) -> Result:
-    command = [program("smtp-source"), *(["-d"] if kept else []), "-N", "-s", str(SESSIONS), "-m", str(messages)]
-    command += ["-l", str(size), "-f", "sender@src.example", "-t", "rcpt@dst.example", f"127.0.0.1:{port}"]
+    each = messages // len(domains)
+    messages = each * len(domains)
+    command = [program("smtp-source"), *(["-d"] if kept else []), "-N", "-s", str(SESSIONS // len(domains))]
+    command += ["-m", str(each), "-l", str(size), "-f", "sender@src.example"]
     before, server_cpu, sink_cpu = count.read(), server.read() if server else 0.0, sink_meter.read()
     begin = time.monotonic()
-    source = subprocess.Popen(command)
+    sources = [subprocess.Popen([*command, "-t", f"rcpt@{domain}", f"127.0.0.1:{port}"]) for domain in domains]
     accepted = 0.0
     last, moved = before, begin
     while (delivered := count.read()) - before < messages:
         now = time.monotonic()
-        if not accepted and source.poll() is not None:
+        if not accepted and all(source.poll() is not None for source in sources):
             accepted = now
-            if source.returncode:
-                raise BenchError(f"smtp-source ended with {source.returncode} against {peer}")
+            if any(source.returncode for source in sources):
+                raise BenchError(f"smtp-source ended with {sources[0].returncode} against {peer}")
         if delivered != last:
             last, moved = delivered, now
         elif now - moved > _STALL:
             raise BenchError(f"{peer}: {delivered - before} of {messages} delivered, then nothing for {_STALL} s")
         time.sleep(0.01)
     end = time.monotonic()
-    _, status, usage = _reap(source)
-    if status:
-        raise BenchError(f"smtp-source ended with {status} against {peer}")
+    usage = _reap(sources)
     time.sleep(0.7)  # what a server does after the last delivery is part of its cost
     return Result(
         peer,
@@ -123,42 +143,54 @@ def drive(
     )
 
 
-def _reap(source: subprocess.Popen[bytes]) -> tuple[int, int, float]:
-    """(pid, exit code, CPU seconds). The usage of children is a running total, so its growth is this child's."""
-    source.wait()
+def _reap(sources: list[subprocess.Popen[bytes]]) -> float:
+    """Their CPU seconds. The usage of children is a running total, so its growth is that of these."""
+    for source in sources:
+        if source.wait():
+            raise BenchError(f"smtp-source ended with {source.returncode}")
     import resource
 
     total = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = total.ru_utime + total.ru_stime
     grown, _reap.seen = used - getattr(_reap, "seen", 0.0), used  # type: ignore[attr-defined]
-    return source.pid, source.returncode, grown
+    return grown
 
 
 def amount(peer: str, size: int, seconds: float) -> int:
     """How many messages keep this peer busy for about so many seconds (rates seen on two cores)."""
-    rates = {"raw": (20_000, 11_000, 2_200), "postroad": (5_500, 4_500, 1_200), "postfix": (700, 700, 430)}[peer]
+    rates = {"raw": (20_000, 11_000, 2_200), "postfix": (700, 700, 430)}.get(peer, (5_500, 4_500, 1_200))
     rate = rates[0] if size <= 4096 else rates[1] if size <= 32768 else rates[2]
     return max(int(rate * seconds), 2 * SESSIONS)
 
 
 def run_round(
-    folder: Path, size: int, *, kept: bool, peers: list[str], seconds: float, latencies: list[Latency]
+    folder: Path,
+    size: int,
+    *,
+    kept: bool,
+    peers: dict[str, int],
+    seconds: float,
+    latencies: list[Latency],
+    domains: list[str],
 ) -> list[Result]:
+    """peers: name, and the number of engines where it has some."""
     results = []
-    for peer in peers:
+    for peer, engines in peers.items():
         messages = amount(peer, size, seconds)
         with sink(folder) as (sink_port, sink_pid, count), contextlib.closing(Meter(sink_pid)) as sink_meter:
             if peer == "raw":
-                results.append(drive(peer, sink_port, None, sink_meter, count, size, messages, kept=kept))
+                results.append(
+                    drive(peer, sink_port, None, sink_meter, count, size, messages, kept=kept, domains=domains)
+                )
                 continue
-            if peer == "postroad":
-                server = postroad(Path(tempfile.mkdtemp(dir=folder)), sink_port)
+            if engines:
+                server = postroad(Path(tempfile.mkdtemp(dir=folder)), sink_port, engines=engines)
             else:
                 server = postfix(sink_port)
             with server as (port, pid):
                 meter = Meter(pid)
-                drive(peer, port, meter, sink_meter, count, size, messages // 10, kept=kept)  # warm
-                results.append(drive(peer, port, meter, sink_meter, count, size, messages, kept=kept))
+                drive(peer, port, meter, sink_meter, count, size, messages // 10, kept=kept, domains=domains)  # warm
+                results.append(drive(peer, port, meter, sink_meter, count, size, messages, kept=kept, domains=domains))
                 if peer == "postroad" and kept:
                     latencies.append(latency(port, size, max(messages // 4, SESSIONS)))
             meter.close()
@@ -217,6 +249,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="about how long each measurement runs")
     parser.add_argument("--new", action="store_true", help="also 10 KB with a new session for each message")
     parser.add_argument("--no-postfix", action="store_true")
+    parser.add_argument("--engines", type=int, default=1, help="also Postroad with so many engines")
     parser.add_argument("--million", action="store_true", help="memory and recovery with many messages queued")
     parser.add_argument("--queued", type=int, default=1_000_000, help="how many, with --million")
     parser.add_argument("--json", type=Path, help="append every single result to this file, a JSON line each")
@@ -228,7 +261,12 @@ def main() -> None:
 
             print("\n".join([about(), "", *million(folder, arguments.queued)]))
             return
-        peers = ["raw", "postroad"] + ([] if arguments.no_postfix else ["postfix"])
+        peers = {"raw": 0, "postroad": 1}
+        if arguments.engines > 1:
+            peers[f"postroad, {arguments.engines} engines"] = arguments.engines
+        if not arguments.no_postfix:
+            peers["postfix"] = 0
+        domains = destinations(arguments.engines)
         cases = [(int(size), True) for size in arguments.sizes.split(",")]
         if arguments.new:
             cases.append((10240, False))
@@ -236,7 +274,15 @@ def main() -> None:
         latencies: list[Latency] = []
         for number in range(arguments.rounds):
             for size, kept in cases:
-                found = run_round(folder, size, kept=kept, peers=peers, seconds=arguments.seconds, latencies=latencies)
+                found = run_round(
+                    folder,
+                    size,
+                    kept=kept,
+                    peers=peers,
+                    seconds=arguments.seconds,
+                    latencies=latencies,
+                    domains=domains,
+                )
                 results += found
                 for result in found:
                     print(f"round {number + 1}: {result}", file=sys.stderr)

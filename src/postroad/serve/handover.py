@@ -237,9 +237,11 @@ class _Incoming(asyncio.Protocol):
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
+        """Returns when our last answers have gone out, or the other end does not read them."""
         if self._transport is not None:
             self._transport.close()
-            await self._gone
+            await asyncio.wait([self._gone], timeout=_LAST_WAIT)
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -76,8 +76,7 @@ class Supervisor:
     async def start(self) -> list[Ready]:
         """Returns when all children serve: what they said. Raises StartError; then none is left."""
         try:
-            if is_due(self._generation.data_dir, self._engines):
-                await self._put_in_order()
+            await self._put_in_order()
             for kind, count in self._kinds:
                 for number in range(count):
                     self._begin(Name(kind, number))
@@ -87,7 +86,12 @@ class Supervisor:
             raise
 
     async def _put_in_order(self) -> None:
-        """Queued mail goes into the journals of its engines."""
+        """Queued mail goes into the journals of its engines, where that is to be done."""
+        try:
+            if not is_due(self._generation.data_dir, self._engines):
+                return
+        except (OSError, ValueError) as error:
+            raise StartError(f"the data folder {self._generation.data_dir} can't be used: {error}") from error
         child = self._begin(Name(REHOME))
         await child.first
         await child.end()
