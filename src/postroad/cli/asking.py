@@ -21,9 +21,13 @@ def ask_console(config: Path, verb: str, **arguments: object) -> Any:
     from postroad.serve import ControlError, ask
 
     try:
-        return ask(load_config(config).data_dir, verb, wait=None, **arguments)
+        answer = ask(load_config(config).data_dir, verb, wait=None, **arguments)
     except ControlError as error:
         fail(error)
+    if isinstance(answer, dict) and (missing := answer.get("missing")):
+        engines = ", ".join(map(str, missing))
+        say(f"postroad: engine {engines} does not answer; what it has is missing here", err=True)
+    return answer
 
 
 def show(value: object) -> None:
@@ -133,6 +137,6 @@ def became(done: dict[str, Any]) -> None:
     if "sample" in done:
         sample(done)
         return
-    words = {name: number for name, number in done.items() if name not in ("verb", "count")}
+    words = {name: number for name, number in done.items() if name not in ("verb", "count", "missing", "not_done")}
     told = ", ".join(f"{name.replace('_', ' ')}: {number}" for name, number in words.items())
     say(f"{done['verb']}: {done['count']} messages" + (f" ({told})" if told else ""))

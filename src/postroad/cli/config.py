@@ -154,9 +154,19 @@ def _explain_path(
 def reload(
     config: ConfigOption = DEFAULT_CONFIG,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="Then restart the engines, one after another, for what needs it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the running server read its configuration again, and tell the difference. A wrong one changes nothing."""
+    """Make the running server read its configuration again, and tell the difference. A wrong one changes nothing.
+
+    With --rolling also what needs a restart counts afterwards, but for server.engines and server.data_dir. Mail is
+    taken and delivered all the time, by the engines that are there.
+    """
+    if rolling and not dry_run:
+        _roll(config, as_json)
+        return
     _tell(_ask(config, "reload", dry_run=dry_run), as_json, "would change" if dry_run else "changed")
 
 
@@ -167,20 +177,49 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 
 
 def _ask(config: Path, verb: str, **arguments: bool) -> dict[str, Any]:
-    from postroad.config import ConfigError, load
     from postroad.serve import ControlError, ask
+
+    data_dir = _data_dir(config)
+    try:
+        return _reloaded(ask(data_dir, verb, wait=None, **arguments))
+    except ControlError as error:
+        fail(error)
+
+
+def _roll(config: Path, as_json: bool) -> None:
+    """Tell of each engine when it is back."""
+    from postroad.serve import ControlError, follow
+
+    try:
+        for item in follow(_data_dir(config), "reload", rolling=True):
+            if isinstance(item, list):
+                _tell(_reloaded(item), as_json, "changed")
+            elif as_json:
+                typer.echo(json.dumps(item))
+            elif "error" in item:
+                fail(f"engine {item['engine']}: {item['error']}")
+            else:
+                typer.echo(f"engine {item['engine']} was restarted, process {item['pid']}")
+            if isinstance(item, dict) and "error" in item:
+                raise typer.Exit(1)
+    except ControlError as error:
+        fail(error)
+
+
+def _data_dir(config: Path) -> Path:
+    from postroad.config import ConfigError, load
 
     try:
         # Only the way to the server is needed; what is wrong with the rest, the server says.
-        data_dir = load(config).data_dir
+        return load(config).data_dir
     except FileNotFoundError:
         fail(f"there is no {config}")
     except (ConfigError, OSError) as error:
         fail(f"{error}\nNothing was changed.")
-    try:
-        number, changes, restart, warnings = ask(data_dir, verb, wait=None, **arguments)
-    except ControlError as error:
-        fail(error)
+
+
+def _reloaded(answer: list[Any]) -> dict[str, Any]:
+    number, changes, restart, warnings = answer
     names = ("name", "before", "after")
     return {
         "generation": number,

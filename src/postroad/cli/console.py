@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from postroad.cli.asking import ask_console, at, show
+from postroad.cli.asking import ask_console, at, show, table, until
 from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, say
 
 app = typer.Typer(no_args_is_help=True, help="See how a running server is, and who did what.")
@@ -15,13 +15,17 @@ app = typer.Typer(no_args_is_help=True, help="See how a running server is, and w
 
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show counts, the journal's state, delivery and alarms. Exit code 1 while there is an alarm."""
-    told = ask_console(config, "overview")
+    """Show the processes, counts, the journals' state, delivery and alarms. Exit code 1 while there is an alarm."""
+    processes = ask_console(config, "processes")["processes"]
     if as_json:
-        show(told)
+        told = ask_console(config, "overview")
+        show(told | {"processes": processes})
     else:
+        if processes:
+            _processes(processes)
+        told = ask_console(config, "overview")
         for name, value in told.items():
-            if name == "alarms":
+            if name in ("alarms", "missing"):
                 continue
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {_shown(number)}" for key, number in value.items())
@@ -30,6 +34,21 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
             say(f"ALARM {alarm['name']}: {alarm['text']}")
     if told["alarms"]:
         raise typer.Exit(1)
+
+
+def _processes(processes: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            one["name"],
+            one["pid"] or None,
+            "serves" if one["up"] else "starts" if one["pid"] else f"fell; next try {until(one['next_try'] or None)}",
+            at(one["since"]),
+            one["restarts"],
+        )
+        for one in processes
+    ]
+    table(("process", "pid", "state", "since", "restarts"), rows)
+    say()
 
 
 def _shown(value: Any) -> str:

@@ -37,22 +37,23 @@ def tail(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Print events from the journal's files, whether the server runs or not.
+    """Print events from the journals' files, whether the server runs or not: those of all engines as one stream.
 
-    With --json each line is the event (see the events reference) and its cursor, which --from takes.
+    With --json each line is the event (see the events reference) and its cursor, which --from takes. With several
+    engines the cursor names each journal and the place in it.
     """
-    from postroad.events import Kind, find, json_line, parse_start, text_line
-    from postroad.events import tail as read
-    from postroad.journal import EventReader, JournalError
+    from postroad.events import Kind, find_all, json_line, parse_starts, tail_all, text_line
+    from postroad.journal import EventReader, JournalError, journal_folders
 
     try:
         kinds = {Kind.of(name) for name in types} if types else None
-        begin = parse_start(start or ("end" if follow else "begin"), time.time())
+        begin = parse_starts(start or ("end" if follow else "begin"), time.time())
     except ValueError as error:
         fail(error, 2)
-    directory = load_config(config).data_dir / "journal"
-    if not directory.is_dir():
-        fail(f"there is no journal in {directory}; has the server run?")
+    data_dir = load_config(config).data_dir
+    folders = journal_folders(data_dir)
+    if not folders:
+        fail(f"there is no journal in {data_dir}; has the server run?")
     out = sys.stdout.buffer
 
     def pause() -> None:
@@ -63,9 +64,9 @@ def tail(
     # Ctrl-C is the way to end --follow.
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            reader = EventReader(directory)
-            for event in read(reader, find(reader, begin), kinds, pause if follow else None):
-                out.write((json_line(event) if as_json else text_line(event).encode()) + b"\n")
+            readers = {number: EventReader(folder) for number, folder in folders.items()}
+            for event, cursor in tail_all(readers, find_all(readers, begin), kinds, pause if follow else None):
+                out.write((json_line(event, cursor) if as_json else text_line(event, cursor).encode()) + b"\n")
                 count += 1
                 if count == limit:
                     break

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config
+
+if TYPE_CHECKING:
+    from postroad.journal import Audit
 
 app = typer.Typer(
     help="Look at the journal's files. All but `compact` only read, whether a server is running or not.",
@@ -24,9 +27,19 @@ Directory = Annotated[
 ]
 
 
-def _folder(directory: Path | None, config: Path) -> Path:
+def _folders(directory: Path | None, config: Path) -> dict[int, Path]:
+    """The journals of all engines, also of those that are configured no more; or the one that was named."""
+    from postroad.journal import journal_folders
+
+    if directory is not None:
+        return {0: _checked(directory)}
+    data_dir = load_config(config).data_dir
+    folders = journal_folders(data_dir) or {0: data_dir / "journal"}
+    return {number: _checked(folder) for number, folder in folders.items()}
+
+
+def _checked(folder: Path) -> Path:
     """Only one that holds a journal: a mistyped name must neither pass an audit nor get files of ours."""
-    folder = directory if directory is not None else load_config(config).data_dir / "journal"
     try:
         found = any(folder.glob("*-*.seg"))
     except (OSError, ValueError) as error:
@@ -34,6 +47,9 @@ def _folder(directory: Path | None, config: Path) -> Path:
     if not found:
         fail(f"there is no journal in {folder}; has the server run?")
     return folder
+
+
+_COMPACTED = ("rewritten", "octets_before", "octets_after")
 
 
 @contextmanager
@@ -55,20 +71,37 @@ def _show(value: object) -> None:
 
 @app.command()
 def stat(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show size, segments and balance."""
+    """Show size, segments and balance, of the journals of all engines."""
     import msgspec
 
     from postroad.journal import stat as read
 
     with _explained():
-        result = read(_folder(directory, config))
+        found = {number: read(folder) for number, folder in _folders(directory, config).items()}
     if as_json:
-        _show(msgspec.to_builtins(result) | {"queued": result.queued})
+        each = {number: msgspec.to_builtins(one) | {"queued": one.queued} for number, one in found.items()}
+        (first, *others) = each.values()
+        totals = {
+            name: sum(one[name] for one in each.values())
+            for name in ("accepted", "terminal", "queued", "homed_in", "homed_out")
+        }
+        _show(first if not others else totals | {"journals": {str(number): one for number, one in each.items()}})
         return
-    for name, stream in (("mail", result.mail), ("events", result.events)):
-        typer.echo(f"{name:7} {stream.segments} segments ({stream.first}-{stream.last}), {stream.octets:,} octets")
-    typer.echo(f"accepted {result.accepted:,}, ended {result.terminal:,}, queued {result.queued:,}")
-    typer.echo(f"format {result.version}, engine {result.engine}; events from cursor {result.begin} to {result.end}")
+    for number, result in found.items():
+        if len(found) > 1:
+            typer.echo(f"engine {number}")
+        for name, stream in (("mail", result.mail), ("events", result.events)):
+            typer.echo(f"{name:7} {stream.segments} segments ({stream.first}-{stream.last}), {stream.octets:,} octets")
+        moved = f", came {result.homed_in:,}, went {result.homed_out:,}" if result.homed_in or result.homed_out else ""
+        typer.echo(f"accepted {result.accepted:,}, ended {result.terminal:,}, queued {result.queued:,}{moved}")
+        typer.echo(
+            f"format {result.version}, engine {result.engine}; events from cursor {result.begin} to {result.end}"
+        )
+    if len(found) > 1:
+        accepted, ended, queued = (
+            sum(getattr(one, name) for one in found.values()) for name in ("accepted", "terminal", "queued")
+        )
+        typer.echo(f"all: accepted {accepted:,}, ended {ended:,}, queued {queued:,}")
 
 
 @app.command()
@@ -77,18 +110,21 @@ def check(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as
     from postroad.journal import check as run
 
     with _explained():
-        result = run(_folder(directory, config))
+        found = {number: run(folder) for number, folder in _folders(directory, config).items()}
     if as_json:
-        _show(result)
+        (first, *others) = found.values()
+        _show(first if not others else {"journals": {str(number): one for number, one in found.items()}})
     else:
-        for damage in result.findings:
-            lost = f"; messages {', '.join(f'{number:016x}' for number in damage.ids)}" if damage.ids else ""
-            typer.echo(f"{damage.stream} segment {damage.segment} at {damage.offset}: {damage.reason}{lost}")
-        typer.echo(
-            f"{result.mail:,} mail and {result.events:,} event records in {result.octets:,} octets are good; "
-            f"{len(result.findings)} findings"
-        )
-    if result.findings:
+        for number, result in found.items():
+            where = f"engine {number}: " if len(found) > 1 else ""
+            for damage in result.findings:
+                lost = f"; messages {', '.join(f'{number:016x}' for number in damage.ids)}" if damage.ids else ""
+                typer.echo(f"{where}{damage.stream} segment {damage.segment} at {damage.offset}: {damage.reason}{lost}")
+            typer.echo(
+                f"{where}{result.mail:,} mail and {result.events:,} event records in {result.octets:,} octets are "
+                f"good; {len(result.findings)} findings"
+            )
+    if any(result.findings for result in found.values()):
         raise typer.Exit(1)
 
 
@@ -114,12 +150,16 @@ def dump(
     except ValueError as error:
         fail(error, 2)
     with _explained():
-        for record in read(_folder(directory, config), stream=stream, message_id=number, content=content):
-            if as_json:
-                typer.echo(msgspec.json.encode(record).decode())
-            else:
-                fields = " ".join(f"{name}={value!r}" for name, value in record.fields.items())
-                typer.echo(f"{record.stream} {record.segment}:{record.offset} {record.size} octets {fields}")
+        folders = _folders(directory, config)
+        for engine, folder in folders.items():
+            for record in read(folder, stream=stream, message_id=number, content=content):
+                if as_json:
+                    told = msgspec.to_builtins(record) | ({"engine": engine} if len(folders) > 1 else {})
+                    typer.echo(msgspec.json.encode(told).decode())
+                else:
+                    fields = " ".join(f"{name}={value!r}" for name, value in record.fields.items())
+                    where = f"engine {engine} " if len(folders) > 1 else ""
+                    typer.echo(f"{where}{record.stream} {record.segment}:{record.offset} {record.size} octets {fields}")
 
 
 @app.command()
@@ -134,6 +174,7 @@ def compact(
 ) -> None:
     """Rewrite sparse mail segments now. The server must be stopped; a running one does it by itself."""
     from postroad.config.schema import JournalOptions
+    from postroad.journal import Compacted
     from postroad.journal import compact as run
 
     if dry_run:
@@ -141,7 +182,8 @@ def compact(
         return
     options = JournalOptions() if directory is not None else load_config(config).config.journal
     with _explained():
-        result = run(_folder(directory, config), options, below=below)
+        done = [run(folder, options, below=below) for folder in _folders(directory, config).values()]
+    result = Compacted(*(sum(getattr(one, name) for one in done) for name in _COMPACTED))
     if as_json:
         _show(result)
     else:
@@ -149,33 +191,65 @@ def compact(
 
 
 def audit(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Prove that accepted = ended + queued, each message ended at most once. Exit code 1 if it does not hold."""
-    import msgspec
-
-    from postroad.events import Kind
+    """Prove that accepted = ended + queued over the journals of all engines, each message ended at most once. Exit code
+    1 if it does not hold."""
     from postroad.journal import audit as run
+    from postroad.journal import audit_all
 
     with _explained():
-        result = run(_folder(directory, config))
-    names = {0: "bookkeeping"} | {kind.value: kind.type_name for kind in Kind}
-    kinds = {names.get(kind, str(kind)): count for kind, count in result.kinds.items()}
+        folders = _folders(directory, config)
+        if directory is None:
+            total, each = audit_all(load_config(config).data_dir)
+        else:
+            total = run(folders[0])
+            each = {0: total}
+    clean = total.clean and all(one.clean for one in each.values())
     if as_json:
-        whole = msgspec.to_builtins(result) | {"kinds": kinds, "difference": result.difference, "clean": result.clean}
-        for name in ("lost", "twice", "reaccepted"):
-            whole[name] = [f"{number:016x}" for number in whole[name]]
-        _show(whole)
+        told = _as_json(total) | {"clean": clean}
+        _show(told if len(each) == 1 else told | {"journals": {str(n): _as_json(one) for n, one in each.items()}})
     else:
-        typer.echo(f"accepted {result.accepted:,} = ended {result.terminal:,} + queued {result.queued:,}", nl=False)
-        typer.echo(f", off by {result.difference:,}" if result.difference else "")
-        typer.echo("events kept: " + (", ".join(f"{name} {count:,}" for name, count in kinds.items()) or "none"))
-        for name, numbers in (
-            ("lost", result.lost),
-            ("ended more than once", result.twice),
-            ("accepted more than once", result.reaccepted),
-        ):
-            if numbers:
-                some = ", ".join(f"{number:016x}" for number in numbers[:20])
-                typer.echo(f"{name}: {len(numbers):,} ({some}{' ...' if len(numbers) > 20 else ''})")
-        typer.echo("clean" if result.clean else "NOT CLEAN")
-    if not result.clean:
+        if len(each) > 1:
+            for number, one in each.items():
+                typer.echo(
+                    f"engine {number}: accepted {one.accepted:,} + came {one.homed_in:,} = ended {one.terminal:,} + "
+                    f"went {one.homed_out:,} + queued {one.queued:,}" + ("" if one.clean else " NOT CLEAN")
+                )
+        _tell(total)
+        typer.echo("clean" if clean else "NOT CLEAN")
+    if not clean:
         raise typer.Exit(1)
+
+
+def _kinds(result: Audit) -> dict[str, int]:
+    from postroad.events import Kind
+
+    names = {0: "bookkeeping"} | {kind.value: kind.type_name for kind in Kind}
+    return {names.get(kind, str(kind)): count for kind, count in result.kinds.items()}
+
+
+def _as_json(result: Audit) -> dict[str, Any]:
+    import msgspec
+
+    whole: dict[str, Any] = msgspec.to_builtins(result) | {
+        "kinds": _kinds(result),
+        "difference": result.difference,
+        "clean": result.clean,
+    }
+    for name in ("lost", "twice", "reaccepted"):
+        whole[name] = [f"{number:016x}" for number in whole[name]]
+    return whole
+
+
+def _tell(result: Audit) -> None:
+    typer.echo(f"accepted {result.accepted:,} = ended {result.terminal:,} + queued {result.queued:,}", nl=False)
+    typer.echo(f", off by {result.difference:,}" if result.difference else "")
+    kinds = ", ".join(f"{name} {count:,}" for name, count in _kinds(result).items())
+    typer.echo(f"events kept: {kinds or 'none'}")
+    for name, numbers in (
+        ("lost", result.lost),
+        ("ended more than once", result.twice),
+        ("accepted more than once", result.reaccepted),
+    ):
+        if numbers:
+            some = ", ".join(f"{number:016x}" for number in numbers[:20])
+            typer.echo(f"{name}: {len(numbers):,} ({some}{' ...' if len(numbers) > 20 else ''})")

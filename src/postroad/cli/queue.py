@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from postroad.cli.asking import ask_console, at, show, table, until
-from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, load_config, say
+from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, say
 
 app = typer.Typer(invoke_without_command=True, help="Show how many messages wait, by binding and domain.")
 
 _COLUMNS = ("binding", "domain", "active", "delayed", "in_flight", "next_due")
+_TOTALS = ("in_flight", "recovered", "refusal", "sessions")
 
 
 @app.callback(invoke_without_command=True)
@@ -27,25 +28,17 @@ def queue(
     """Show how many messages wait, by binding and domain."""
     if context.invoked_subcommand is not None:
         return
-    from postroad.serve import ControlError, ask
-
-    data_dir = load_config(config).data_dir
-    try:
-        status = ask(data_dir, "status")
-        paths = ask(data_dir, "queues")
-    except ControlError as error:
-        fail(error)
-    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in paths]
-    if domain:
-        rows = [row for row in rows if row["domain"] == domain.lower()]
+    overview = ask_console(config, "overview")
+    summary = ask_console(config, "queue-summary", domain=domain, limit=100_000)
+    rows = [{name: path[name] for name in _COLUMNS} for path in summary["paths"]]
     if as_json:
-        names = ("live", "in_flight", "recovered", "refusal", "sessions")
-        typer.echo(json.dumps({"total": dict(zip(names, status, strict=False)), "paths": rows}))
+        total = {"live": overview["messages"], **{name: overview[name] for name in _TOTALS}}
+        typer.echo(json.dumps({"total": total, "paths": rows}))
         return
-    _print(rows, limit, status)
+    _print(rows, limit, overview)
 
 
-def _print(rows: list[dict[str, Any]], limit: int, status: list[object]) -> None:
+def _print(rows: list[dict[str, Any]], limit: int, overview: dict[str, Any]) -> None:
     if rows:
         table(
             ("binding", "domain", "active", "delayed", "in flight", "next due"),
@@ -53,7 +46,7 @@ def _print(rows: list[dict[str, Any]], limit: int, status: list[object]) -> None
         )
     if len(rows) > limit:
         say(f"... and {len(rows) - limit} more paths (--limit)")
-    live, in_flight, recovered, refusal, sessions = status[:5]
+    live, in_flight, recovered, refusal, sessions = (overview[name] for name in ("messages", *_TOTALS))
     say(f"{live} messages queued, {in_flight} in flight, {sessions} SMTP sessions in")
     if recovered is None:
         say("The journal of the last run is still being loaded.")

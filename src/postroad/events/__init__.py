@@ -7,6 +7,7 @@ from postroad.events.hose import At, Batch, Consumer, Hose, Source, Start
 from postroad.events.kinds import Kind, event_id
 from postroad.events.schema import EVENTS, FIELDS, EventType, Field, Group, Wire, check
 from postroad.events.tail import find, json_line, parse_start, tail, text_line
+from postroad.events.together import Placed, find_all, parse_starts, tail_all
 
 __all__ = [
     "EVENTS",
@@ -22,6 +23,7 @@ __all__ = [
     "Group",
     "Hose",
     "Kind",
+    "Placed",
     "Shared",
     "Source",
     "Start",
@@ -30,8 +32,11 @@ __all__ = [
     "check",
     "event_id",
     "find",
+    "find_all",
     "json_line",
     "parse_start",
+    "parse_starts",
     "tail",
+    "tail_all",
     "text_line",
 ]

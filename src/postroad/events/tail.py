@@ -86,10 +86,10 @@ def tail(
         cursor = following
 
 
-def json_line(event: HoseEvent) -> bytes:
-    """The event as it is stored, with its cursor as the first member: where to begin to see it again. What a terminal
-    might obey is escaped; JSON itself escapes no more than the controls below 32."""
-    line = b'{"cursor":"%d",%b' % (event.cursor, event.payload[1:])
+def json_line(event: HoseEvent, cursor: str = "") -> bytes:
+    """The event as it is stored, with its cursor (`cursor`, if given) as the first member: where to begin to see it
+    again. What a terminal might obey is escaped; JSON itself escapes no more than the controls below 32."""
+    line = b'{"cursor":"%b",%b' % ((cursor or str(event.cursor)).encode(), event.payload[1:])
     text = line.decode()
     if text.isprintable():
         return line
@@ -102,12 +102,12 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
-def text_line(event: HoseEvent) -> str:
+def text_line(event: HoseEvent, cursor: str = "") -> str:
     """cursor, time, type, recipient, and what matters most of the rest. Only printable characters: what strangers wrote
     must not command the terminal."""
     members = _decode(event.payload)
     moment = datetime.fromtimestamp(event.time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    head = f"{event.cursor} {moment} {members.get('type')} {members.get('rcpt_to', '-')}"
+    head = f"{cursor or event.cursor} {moment} {members.get('type')} {members.get('rcpt_to', '-')}"
     rest = [f"{name}={members[name]}" for name in _SHOWN if name in members]
     for name in ("raw_reason", "remote_reply", "subject"):
         if name in members:
