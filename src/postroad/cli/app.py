@@ -17,6 +17,7 @@ from postroad.cli.path import app as path_app
 from postroad.cli.queue import app as queue_app
 from postroad.cli.send import send
 from postroad.cli.serve import serve
+from postroad.cli.smtpuser import smtp_user
 from postroad.cli.trace import trace
 from postroad.lab.command import app as lab_app
 
@@ -36,6 +37,7 @@ app.add_typer(path_app, name="path")
 app.add_typer(console_app, name="console")
 app.add_typer(dkim_app, name="dkim")
 app.command()(trace)
+app.command("smtp-user")(smtp_user)
 app.command()(send)
 app.add_typer(events_app, name="events")
 app.add_typer(journal_app, name="journal")

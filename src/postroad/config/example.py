@@ -50,7 +50,9 @@ def _section(section: type[Section], header: str, many: bool, start: Start | Non
             inner.append(option)
             continue
         yield from _comment(option.description)
-        yield from _line(option, (chosen or {}).get(option.name))
+        # Within an entry that is a comment as a whole they are not options of the table above it.
+        for line in _line(option, (chosen or {}).get(option.name)):
+            yield f"#  {line[1:]}" if mark else line
     yield ""
     for option in inner:
         assert option.section is not None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from postroad.config.curfew import parse_window
 from postroad.config.openness import openness, too_wide
 from postroad.config.schema import Config, ListenerOptions, Section
+from postroad.config.listenerrules import listener_problems, user_problems
 from postroad.config.tlsrules import tls_problems
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -47,6 +48,9 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _unique_addresses(config)
     for index, listener in enumerate(config.listener):
         yield from _listener(listener, ("listener", index))
+        yield from _listener_security(listener, ("listener", index))
+    for index, text in user_problems(config.smtp_user):
+        yield Finding(("smtp_user", index), text)
     yield from _http(config)
     yield from _queue(config)
     yield from values(config.delivery, ("delivery",))
@@ -140,6 +144,13 @@ def _openness(listener: ListenerOptions, path: Path, networks: Mapping[Network, 
         else:
             text = f"and those beside it let {each.share:.1%} of all public IPv{each.version} addresses relay"
         yield Finding((*path, "peers", networks[widest], "relay"), text, fatal=False)
+
+
+def _listener_security(listener: ListenerOptions, path: Path) -> Iterator[Finding]:
+    for name, index, text in listener_problems(listener):
+        yield Finding((*path, name) if index is None else (*path, name, index), text)
+    for name in ("proxy_networks", "xclient_networks"):
+        yield from _networks(getattr(listener, name), (*path, name))
 
 
 def _reachable(address: str) -> bool:

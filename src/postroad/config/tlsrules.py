@@ -21,7 +21,7 @@ def tls_problems(section: Section) -> Iterator[tuple[str, str]]:
     readable = {"": True}
     for name, text in (("tls_ca", ca), ("tls_certificate", certificate), ("tls_key", key)):
         if text:
-            why = _unreadable(text)
+            why = unreadable(text)
             readable[text] = not why
             if why:
                 yield name, why
@@ -29,13 +29,13 @@ def tls_problems(section: Section) -> Iterator[tuple[str, str]]:
         try:
             context.load_verify_locations(ca)
         except (ssl.SSLError, ValueError) as error:
-            yield "tls_ca", f"holds no certificates: {_words(error)}"
+            yield "tls_ca", f"holds no certificates: {words(error)}"
     if certificate and key is not None and readable[certificate] and readable[key]:
         try:
             # No password: nobody is there to type it. Without an answer of ours OpenSSL would ask the terminal.
             context.load_cert_chain(certificate, key or None, password=lambda: b"")
         except (ssl.SSLError, ValueError) as error:
-            yield "tls_certificate", f"and its key can't be used: {_words(error)}"
+            yield "tls_certificate", f"and its key can't be used: {words(error)}"
     if ciphers:
         try:
             context.set_ciphers(ciphers)
@@ -43,7 +43,7 @@ def tls_problems(section: Section) -> Iterator[tuple[str, str]]:
             yield "tls_ciphers", "names no cipher that OpenSSL has"
 
 
-def _unreadable(text: str) -> str:
+def unreadable(text: str) -> str:
     if "\0" in text or not text.startswith("/"):
         return "is not an absolute path"
     try:
@@ -53,5 +53,5 @@ def _unreadable(text: str) -> str:
         return f"can't be read: {error.strerror}"
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()

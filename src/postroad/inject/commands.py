@@ -61,8 +61,8 @@ def hello_domain(name: str) -> str:
         return ""
 
 
-def parse_mail(text: str, *, extended: bool, smtputf8: bool, requiretls: bool = False) -> Envelope:
-    """The argument of MAIL. extended: EHLO was said; smtputf8, requiretls: we announce it."""
+def parse_mail(text: str, *, extended: bool, smtputf8: bool, requiretls: bool = False, auth: bool = False) -> Envelope:
+    """The argument of MAIL. extended: EHLO was said; smtputf8, requiretls, auth: we announce it."""
     match = _MAIL.fullmatch(text)
     if match is None:
         raise BadCommand(replies.MAIL_SYNTAX)
@@ -76,6 +76,10 @@ def parse_mail(text: str, *, extended: bool, smtputf8: bool, requiretls: bool = 
                 if value:
                     raise BadCommand(Reply(501, "5.5.4 REQUIRETLS takes no value"))
                 envelope.requiretls = True
+            elif name == "AUTH" and auth:
+                # Whom others say they have authenticated is nothing to us, as RFC 4954 5 allows.
+                if not value or not _XTEXT.fullmatch(value):
+                    raise BadCommand(Reply(501, "5.5.4 AUTH takes a mailbox in xtext, or <>"))
             else:
                 _mail_parameter(envelope, name, value, smtputf8)
     if path:

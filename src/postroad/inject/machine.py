@@ -140,7 +140,11 @@ class Machine(Trust):
             self.end(replies.TOO_MANY_MESSAGES)
             return
         envelope = commands.parse_mail(
-            argument, extended=self.extended, smtputf8=options.smtputf8, requiretls=self.offer.requiretls
+            argument,
+            extended=self.extended,
+            smtputf8=options.smtputf8,
+            requiretls=self.offer.requiretls,
+            auth=self.offer.auth,
         )
         if envelope.size > options.max_message_size:
             self._event = Refusal(envelope, replies.TOO_BIG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from socket import socket
 
@@ -20,6 +21,8 @@ from postroad.inject.session import Session
 from postroad.inject.wire import Wire
 from postroad.message import Acceptor, IdSource, Reply
 from postroad.net import Clock, Resolver, Tap
+
+log = logging.getLogger("postroad.inject")
 
 
 class SmtpListener:
@@ -139,15 +142,15 @@ class SmtpListener:
         done, _ = await asyncio.wait([self._empty], timeout=timeout)
         return bool(done)
 
-    def reconfigure(self, options: ListenerOptions, users: SmtpUsers) -> None:
-        """Read the certificates again, and know these users from now on. Sessions that are open go on as they are.
-
-        options: of the new configuration; other changes in them count at the next start. Raises OSError or ValueError
-        when a certificate can't be used; then those before stay.
-        """
+    def reconfigure(self, users: SmtpUsers) -> None:
+        """Know these users from now on, and read the files of the certificates again. Sessions that are open go on as
+        they are. A certificate that can't be used is logged, and those before stay."""
         self.users = users
-        if self.certificates is not None and options.tls != "no":
-            self.certificates = Certificates(options)
+        if self.certificates is not None:
+            try:
+                self.certificates = Certificates(self.options)
+            except (OSError, ValueError) as error:
+                log.error("%s keeps its certificates, as the new ones can't be used: %s", self.options.address, error)
 
     # For sessions.
 

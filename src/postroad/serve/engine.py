@@ -13,6 +13,7 @@ from typing import NamedTuple
 from postroad.api import Admin, HttpServer
 from postroad.auth import ApiKeys
 from postroad.auth.smtpauth import SmtpUsers
+from postroad.auth.smtpauth import SmtpUsers
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
@@ -166,6 +167,7 @@ class Engine:
             ),
             alone=admin is None,
         )
+        users = SmtpUsers(config.smtp_user, ApiKeys(config.http.keys))
         users = SmtpUsers(config.smtp_user, ApiKeys(config.http.keys))
         self.listeners = [
             SmtpListener(

@@ -16,7 +16,19 @@ from msgspec import structs
 from postroad.config import Change, Config, ConfigError, Generation, difference, load
 
 # Sections that count at once, and the API keys. All others need a restart.
-LIVE = ("include", "queue", "delivery", "binding", "group", "domain", "provider", "policy", "rule", "reply", "smtp_user")
+LIVE = (
+    "include",
+    "queue",
+    "delivery",
+    "binding",
+    "group",
+    "domain",
+    "provider",
+    "policy",
+    "rule",
+    "reply",
+    "smtp_user",
+)
 _KEYS = "http.keys"
 # Options in them that don't: the resolver asks for IPv6 addresses, or does not, from its start on.
 FIXED = ("delivery.use_ipv6",)
