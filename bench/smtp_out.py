@@ -67,6 +67,7 @@ class Stock:
         message.orcpt = ""
         message.ret = Ret.UNSET
         message.envid = ""
+        message.context = {}
         message.smtputf8 = False
         return message
 
