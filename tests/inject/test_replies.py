@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.config.schema import ListenerOptions
 from postroad.inject import replies
-from postroad.inject.offer import hello_reply
+from postroad.inject.offer import hello_reply, offer_for
 from postroad.inject.replies import encode
 from postroad.message import Reply
 from tests.inject.kit import read_answers
@@ -58,3 +59,11 @@ def test_no_text_breaks_out(code: int, text: str) -> None:
 def test_no_short_text_breaks_out(text: str) -> None:
     (answer,) = read_answers(encode(Reply(550, "5.7.1 " + text)))
     assert all(line.startswith("5.7.1") for line in answer.lines)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_requiretls_is_offered_inside_tls_alone(secure: bool) -> None:
+    """RFC 8689 2."""
+    offer = offer_for(ListenerOptions(tls="offered"), secure, logged_in=False, trusted=False)
+    lines = hello_reply("mx.example", True, 1000, True, offer).split(b"\r\n")
+    assert (b"250-REQUIRETLS" in lines or b"250 REQUIRETLS" in lines) is secure
