@@ -64,7 +64,7 @@ class Windows:
         self._next = 0.0
         self._failed = False
         self._kept: dict[str, _Kept] = {}  # of throttles that nobody has asked for yet
-        with contextlib.suppress(FileNotFoundError):
+        if path.exists():
             try:
                 self._read(msgspec.json.decode(path.read_bytes(), type=_File))
             except (OSError, msgspec.DecodeError) as error:
@@ -108,7 +108,8 @@ class Windows:
             found = []
             for (most, seconds), old in zip(kept.windows, kept.runs, strict=True):
                 runs = [(end + shift, number) for end, number in old]
-                late = min(more, most - sum(number for _, number in runs))
+                # What is over by then may have made room for more.
+                late = min(more, most - sum(number for end, number in runs if end > latest))
                 if late > 0:
                     runs.append((max([latest + seconds, *(end for end, _ in runs)]), late))
                 found.append([(end, number) for end, number in runs if end > now])
