@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -154,12 +155,12 @@ class SlowAllowance(Allowance):
         self.asked = {"open": 0, "message": 0}
         self.balance = 0
 
-    def open(self) -> float:
+    def open(self, hosts: Sequence[str] = ()) -> float:
         self.asked["open"] += 1
         if self.asked["open"] == 1:
             return 0.01
         self.balance += 1
-        return super().open()
+        return super().open(hosts)
 
     def closed(self) -> None:
         self.balance -= 1

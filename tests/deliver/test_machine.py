@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.deliver.machine import TABLE, Again, Machine, Result, Step, wire_form
+from postroad.deliver.machine import TABLE, Machine
+from postroad.deliver.steps import Again, Result, Step
+from postroad.deliver.wireform import wire_form
 from postroad.message import Body, Message, Stage, Verdict
 from tests.deliver.supply import message
 

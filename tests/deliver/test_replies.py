@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from postroad.config.schema import Config, Duration, ProviderOptions, ReplyOptions
-from postroad.deliver.machine import Again, Result
 from postroad.deliver.replies import ReplyRules
+from postroad.deliver.steps import Again, Result
 from postroad.message import Reply, Ruled, Stage, Verdict
 from postroad.shaping import Limits
 from tests.deliver.peers import DOMAIN, Peer, peers, scene

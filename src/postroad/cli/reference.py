@@ -137,7 +137,7 @@ the same `event_id`: drop repeats by it. Members without a value are left out. N
 
 def smtp_states() -> str:
     """The state tables of the SMTP server and client."""
-    from postroad.deliver.machine import TABLE, Step
+    from postroad.deliver import TABLE, Step
     from postroad.inject.tables import draw
 
     rows = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from postroad.deliver.connection import Connection
-from postroad.deliver.machine import Again, Result
+from postroad.deliver.steps import Again, Result
 from postroad.message import Message
 
 # Hosts that one message is offered to in one attempt; more would only annoy the receiver (Postfix tries two as well).

@@ -9,10 +9,11 @@ from math import inf
 from typing import Protocol, cast
 
 from postroad.config.schema import DeliveryOptions
-from postroad.deliver.machine import Again, Machine, Result, Step
+from postroad.deliver.machine import Machine
 from postroad.deliver.plan import Target
 from postroad.deliver.shake import shake
-from postroad.deliver.tls import LOST, PLAIN, Request, Trouble
+from postroad.deliver.steps import Again, Result, Step
+from postroad.deliver.tls import LOST, PLAIN, Proof, Request, Trouble
 from postroad.message import Message, Reply, Stage, Verdict
 from postroad.net import Tap
 
@@ -332,6 +333,7 @@ class Connection(asyncio.Protocol):
             self._plain, self._transport = transport, done.transport
             proof = self.request.proof
             self.tls = f"{done.version} {done.cipher} verified={proof.value}"
+            machine.verified = proof in (Proof.HOST, Proof.DANE)
             machine.encrypted()
             self._work()
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from postroad.deliver.connection import Connection
-from postroad.deliver.machine import Result
 from postroad.deliver.plan import Target
+from postroad.deliver.steps import Result
 from postroad.message import Reply, Stage, Verdict
 
 # Our own want of something (descriptors, memory): no host has failed, and no attempt was made.

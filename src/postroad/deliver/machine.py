@@ -8,95 +8,15 @@ it never became READY).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from enum import Enum, IntEnum
+from collections.abc import Callable
 from typing import NamedTuple
 
 from postroad.deliver.envelope import BadEnvelope, Capabilities, NeedsSmtputf8, commands, parse_capabilities
 from postroad.deliver.reply import ReplyError, ReplyReader
-from postroad.message import Body, Message, Reply, Ruled, Stage, Verdict
+from postroad.deliver.steps import AWAITED, STAGES, Again, Demand, Result, Step
+from postroad.deliver.wireform import END, wire_form
+from postroad.message import REQUIRE_TLS, Body, Message, Reply, Stage, Verdict
 
-
-class Step(IntEnum):
-    """What the next reply is the answer to."""
-
-    BANNER = 0
-    EHLO = 1
-    HELO = 2
-    READY = 3  # nothing: a message may be sent
-    RSET = 4
-    MAIL = 5
-    RCPT = 6
-    SKIP = 7  # a pipelined RCPT whose MAIL was refused
-    DATA = 8
-    DRAIN = 9  # a pipelined DATA whose MAIL or RCPT was refused
-    EMPTY = 10  # the lone dot that ends such a DATA when it was accepted (RFC 2920 3.1)
-    CONTENT = 11  # the message and its final dot
-    QUIT = 12
-    CLOSED = 13
-    STARTTLS = 14
-    HANDSHAKE = 15  # nothing in SMTP: the shell and the peer agree on TLS
-
-
-class Demand(Enum):
-    """What is asked of the session before a message may be sent."""
-
-    NO_TLS = 0
-    TLS_IF_OFFERED = 1  # plain where the host does not offer STARTTLS, or refuses it
-    TLS = 2
-
-
-class Again(Enum):
-    """What to do with a message before its result is final."""
-
-    NO = 0
-    NEXT_HOST = 1  # this host does not want it now; another host of the domain might
-    HAND_OVER = 2  # the session ended before the message began: any other connection will do
-
-
-class Result(NamedTuple):
-    """How a message, or a session that never began, ended. internal: the reply is ours, not the peer's. ruled: what a
-    rule made of the reply."""
-
-    verdict: Verdict
-    reply: Reply
-    stage: Stage
-    internal: bool = False
-    again: Again = Again.NO
-    ruled: Ruled | None = None
-
-
-_STAGES = {
-    Step.BANNER: Stage.BANNER,
-    Step.EHLO: Stage.EHLO,
-    Step.HELO: Stage.EHLO,
-    Step.READY: Stage.IDLE,
-    Step.RSET: Stage.RSET,
-    Step.MAIL: Stage.MAIL,
-    Step.RCPT: Stage.RCPT,
-    Step.SKIP: Stage.RCPT,
-    Step.DATA: Stage.DATA,
-    Step.DRAIN: Stage.DATA,
-    Step.EMPTY: Stage.BODY,
-    Step.CONTENT: Stage.CONFIRMATION,
-    Step.QUIT: Stage.IDLE,
-    Step.CLOSED: Stage.IDLE,
-    Step.STARTTLS: Stage.STARTTLS,
-    Step.HANDSHAKE: Stage.TLS_HANDSHAKE,
-}
-_AWAITED = {
-    Step.BANNER: "the greeting",
-    Step.EHLO: "the reply to EHLO",
-    Step.HELO: "the reply to HELO",
-    Step.READY: "nothing",
-    Step.RSET: "the reply to RSET",
-    Step.MAIL: "the reply to MAIL FROM",
-    Step.RCPT: "the reply to RCPT TO",
-    Step.DATA: "the reply to DATA",
-    Step.CONTENT: "the reply to the message",
-    Step.STARTTLS: "the reply to STARTTLS",
-    Step.HANDSHAKE: "the TLS handshake",
-}
 _SESSION = (Step.BANNER, Step.EHLO, Step.HELO, Step.STARTTLS, Step.HANDSHAKE)
 _DRAINING = (Step.SKIP, Step.DRAIN, Step.EMPTY)
 
@@ -106,8 +26,6 @@ _RSET = b"RSET\r\n"
 _DATA = b"DATA\r\n"
 _QUIT = b"QUIT\r\n"
 _STARTTLS = b"STARTTLS\r\n"
-_END = b".\r\n"
-_LINE_AND_END = b"\r\n.\r\n"
 
 
 class Machine:
@@ -133,12 +51,14 @@ class Machine:
         "result",
         "served",
         "step",
+        "verified",
     )
 
     def __init__(self, hello: str, demand: Demand = Demand.NO_TLS) -> None:
         self._hello = hello
         self._demand = demand
         self.refused_tls = False
+        self.verified = False
         self._reader = ReplyReader()
         self.step = Step.BANNER
         self.output: list[bytes] = []
@@ -182,6 +102,11 @@ class Machine:
             text = f"5.3.4 the message has {octets} octets, and the host takes {offered.size}"
             self.result = Result(Verdict.FAILED, Reply(552, text), Stage.MAIL, internal=True)
             return
+        if REQUIRE_TLS in message.context and not (self.verified and offered.requiretls):
+            lack = "offers no REQUIRETLS" if self.verified else "is not shown to be the right one by TLS"
+            reply = Reply(550, f"5.7.30 the message requires TLS all the way, and the host {lack}")
+            self.result = Result(Verdict.FAILED, reply, Stage.MAIL, internal=True, again=Again.NEXT_HOST)
+            return
         try:
             mail, rcpt = commands(message, octets, offered)
         except NeedsSmtputf8 as need:
@@ -215,7 +140,7 @@ class Machine:
     def lost(self, unsent: bool = False) -> None:
         """The connection is gone."""
         self._unsent = unsent
-        self._break(f"4.4.2 the connection was lost before {_AWAITED.get(self.step, 'its end')}")
+        self._break(f"4.4.2 the connection was lost before {AWAITED.get(self.step, 'its end')}")
 
     def timed_out(self, seconds: float, unsent: bool = False) -> None:
         """The peer said nothing (or took nothing) for so long."""
@@ -223,7 +148,7 @@ class Machine:
         if unsent and self.step is Step.CONTENT:
             self._break(f"4.4.2 the host took none of the message for {seconds:g} s")
         else:
-            self._break(f"4.4.2 no end of {_AWAITED.get(self.step, 'the session')} within {seconds:g} s")
+            self._break(f"4.4.2 no end of {AWAITED.get(self.step, 'the session')} within {seconds:g} s")
 
     def encrypted(self) -> None:
         """The handshake is done. What the host said in the clear counts for nothing any more (RFC 3207 4.2)."""
@@ -286,7 +211,7 @@ class Machine:
             self.step = Step.READY
 
     def _unavailable(self, code: int) -> None:
-        self.failure = Result(_verdict(code), Reply(code, self._reader.text()), _STAGES[self.step])
+        self.failure = Result(_verdict(code), Reply(code, self._reader.text()), STAGES[self.step])
         if code != 421:
             self.output.append(_QUIT)
         self.step = Step.CLOSED
@@ -299,7 +224,7 @@ class Machine:
         self.step = self._steps[at]
 
     def _content(self, code: int) -> None:
-        self.output.extend(wire_form(self._body)) if self._body is not None else self.output.append(_END)
+        self.output.extend(wire_form(self._body)) if self._body is not None else self.output.append(END)
         self.step = Step.CONTENT
 
     def _delivered(self, code: int) -> None:
@@ -332,7 +257,7 @@ class Machine:
         self.step = Step.DRAIN
 
     def _abandon(self, code: int) -> None:
-        self.output.append(_END)
+        self.output.append(END)
         self.step = Step.EMPTY
 
     def _drained_data(self, code: int) -> None:
@@ -360,14 +285,14 @@ class Machine:
         self.step = Step.CLOSED
 
     def _nonsense(self, code: int) -> None:
-        self._break(f"4.5.0 the host broke the protocol: {code} instead of {_AWAITED.get(self.step, 'the end')}")
+        self._break(f"4.5.0 the host broke the protocol: {code} instead of {AWAITED.get(self.step, 'the end')}")
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
     def _stage(self) -> Stage:
         if self.step is Step.CONTENT and (self._unsent or self.output):
             return Stage.BODY
-        return _STAGES[self.step]
+        return STAGES[self.step]
 
     def _finish(self, result: Result) -> None:
         self.result = result
@@ -436,20 +361,3 @@ _DISPATCH: tuple[Row, ...] = tuple(TABLE[step] for step in Step)
 
 def _verdict(code: int) -> Verdict:
     return Verdict.FAILED if code >= 500 else Verdict.DEFERRED
-
-
-def wire_form(body: Body) -> Iterator[bytes]:
-    """The message as DATA carries it, in pieces that need not be joined: dots stuffed, a final line end, the end mark
-    (RFC 5321 4.5.2). Content that does not end in CRLF gets one: without it the end mark would not be one."""
-    content = body.content
-    if body.trace:
-        yield body.trace
-    if body.dotted:
-        # Also behind a bare LF, which content should not hold: a host that takes LF for a line end could otherwise be
-        # made to see an end mark inside the message (SMTP smuggling).
-        content = content.replace(b"\n.", b"\n..")
-        if content.startswith(b"."):
-            content = b"." + content
-    if content:
-        yield content
-    yield _END if not content or content.endswith(b"\r\n") else _LINE_AND_END

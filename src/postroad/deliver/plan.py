@@ -8,7 +8,7 @@ from itertools import groupby
 from random import Random
 from typing import NamedTuple
 
-from postroad.deliver.machine import Result
+from postroad.deliver.steps import Result
 from postroad.message import Reply, Stage, Verdict
 from postroad.net import MxHost
 

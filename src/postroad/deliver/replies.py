@@ -10,7 +10,7 @@ from typing import Any
 from postroad.config.match import exact, pattern
 from postroad.config.replyrules import code_fits, expression
 from postroad.config.schema import Config, ReplyOptions
-from postroad.deliver.machine import Again, Result
+from postroad.deliver.steps import Again, Result
 from postroad.message import Reply, Ruled, Stage, Verdict
 from postroad.shaping import Limits
 

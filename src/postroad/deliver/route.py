@@ -8,11 +8,11 @@ from math import inf
 
 from postroad.deliver.connection import Connection
 from postroad.deliver.health import Failure
-from postroad.deliver.machine import Result
 from postroad.deliver.means import Means
 from postroad.deliver.plan import Target, Unroutable, nowhere, order
 from postroad.deliver.policies import Decision
 from postroad.deliver.resolve import Found, find_gateway, find_hosts
+from postroad.deliver.steps import Result
 from postroad.deliver.sts import StsPolicy
 from postroad.deliver.tls import Failure as TlsFailure
 from postroad.deliver.tls import Policy, Request, Terms, Trouble

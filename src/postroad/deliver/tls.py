@@ -13,7 +13,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from postroad.config.schema import DeliveryOptions, TlsVerify
-from postroad.deliver.machine import Demand
+from postroad.deliver.steps import Demand
 
 
 class Rung(IntEnum):

@@ -1,0 +1,276 @@
+"""The connections of one path: how many it wants, where the next one goes, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from math import inf
+from typing import Protocol
+
+from postroad.config.schema import DeliveryOptions
+from postroad.deliver.carried import CarriedMessages
+from postroad.deliver.connection import Connection, Owner
+from postroad.deliver.deadend import DeadEnd
+from postroad.deliver.dial import OWN_TROUBLE, Failed, dial
+from postroad.deliver.means import Means
+from postroad.deliver.outcomes import outcome_of
+from postroad.deliver.plan import Target
+from postroad.deliver.route import Route
+from postroad.message import Verdict
+from postroad.shaping import Allowance, PathOptions
+
+# Wait before trying again what should not spin.
+PAUSE = 1.0
+# Seconds with one message after which others need not wait for this connection.
+_STALLED = 5.0
+
+
+class Employer(Owner, Protocol):
+    """The path a crew works for."""
+
+    key: tuple[str, str]
+
+    def wake(self) -> None:
+        """Look at the queue soon."""
+
+    def wake_after(self, seconds: float) -> None:
+        """The same later."""
+
+    def waiting(self) -> int:
+        """Messages due, and those between two connections."""
+
+    def make_room(self, connection: object) -> None:
+        """Close this idle connection, of whichever path, so that another can have its place. None: nothing to do."""
+
+
+class Crew:
+    """connections: established. dialing: attempts under way, with what each tries first. Both are dictionaries for
+    sets: they keep an order, so that the same events always lead to the same ones. idle: those that wait for mail."""
+
+    def __init__(
+        self,
+        employer: Employer,
+        means: Means,
+        allowance: Allowance,
+        route: Route,
+        carried: CarriedMessages,
+        dead_end: DeadEnd,
+    ) -> None:
+        self.connections: dict[Connection, None] = {}
+        self.dialing: dict[asyncio.Task[bool], Target] = {}
+        self.idle: list[Connection] = []
+        self._employer = employer
+        self._means = means
+        self._allowance = allowance
+        self._route = route
+        self._carried = carried
+        self._dead_end = dead_end
+        self._loop = asyncio.get_running_loop()
+        # After a connection beyond those we have was refused: how many we keep to, and until when.
+        self._ceiling = 0
+        self._ceiling_until = -inf
+        # Connections that have been with one message for long, and when to count them again.
+        self._stalled = 0
+        self._look_at = -inf
+        self._stopping = False
+
+    @property
+    def _options(self) -> DeliveryOptions:
+        return self._allowance.delivery
+
+    def ceiling(self, now: float) -> int | None:
+        """No more connections than this, since a host refused one more; None: no such thing."""
+        return self._ceiling if now < self._ceiling_until else None
+
+    def employ(self) -> None:
+        """Mail waits, and the hosts are known: open what connections it wants."""
+        self._dial_for_carried()
+        self._dial_for_queue()
+
+    def reconfigured(self) -> None:
+        """Connections made with other options end with their message."""
+        for connection in list(self.connections):
+            if connection.terms != _terms(self._allowance.options):
+                self.end(connection)
+
+    def rerouted(self) -> None:
+        """What was good enough when it was opened may be so no more."""
+        for connection in list(self.connections):
+            if self._route.policy(connection.target.host) != connection.request.policy:
+                self.end(connection)
+
+    def end(self, connection: Connection) -> None:
+        """It takes leave now, or after its message."""
+        connection.leaving = True
+        connection.quit()
+
+    def stop(self) -> None:
+        self._stopping = True
+        for task in self.dialing:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.quit()
+
+    def abort(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
+    # --- how many, and where ------------------------------------------------------------------------------------------
+
+    def _dial_for_queue(self) -> None:
+        waiting = self._employer.waiting()
+        if not self.connections:
+            # One connection finds out whether the hosts are there at all; the others follow when it is established.
+            goal = min(waiting, 1)
+        elif self.idle:
+            return  # what there is can't send: more of it could not either
+        else:
+            goal = self._goal(waiting) if waiting else 0
+            if self._loop.time() < self._ceiling_until:
+                goal = min(goal, self._ceiling)
+        while len(self.connections) + len(self.dialing) < goal:
+            plan = self._route.plan(self._in_use())
+            if not plan:
+                if not self.connections and not self.dialing:
+                    self._settle_avoided()
+                return
+            if not self._dial(plan):
+                return
+
+    def _goal(self, waiting: int) -> int:
+        """A connection that has been with one message for long is of no use to those that wait: it counts as none."""
+        now = self._loop.time()
+        if now >= self._look_at:  # seldom: a busy path comes by here thousands of times a second
+            self._look_at = now + PAUSE
+            busy = [connection for connection in self.connections if connection.message is not None]
+            self._stalled = sum(1 for connection in busy if connection.since < now - _STALLED)
+            if self._stalled < len(self.connections):
+                self._employer.wake_after(_STALLED)  # to look again
+        return min(self._allowance.goal(waiting) + self._stalled, self._allowance.most)
+
+    def _in_use(self) -> list[Target]:
+        return [*(connection.target for connection in self.connections), *self.dialing.values()]
+
+    def _dial_for_carried(self) -> None:
+        """Messages that a host refused for now want a connection to another one."""
+        for carried in self._carried:
+            if not carried.tried or self.dialing:
+                continue  # any connection will do; or the next one may
+            if any(connection.target.address not in carried.tried for connection in self.connections):
+                continue
+            plan = self._route.plan(self._in_use(), carried.tried)
+            if not plan:
+                self._carried.remove(carried)
+                self._dead_end.settle_carried(carried)
+            elif len(self.connections) < self._allowance.most:
+                self._dial(plan)
+
+    def _dial(self, plan: list[Target]) -> bool:
+        means = self._means
+        allowance = self._allowance
+        if not any(allowance.host_room(target.address) for target in plan):
+            allowance.host_wait(plan[0].address)
+            return False
+        wait = allowance.open([target.address for target in plan])
+        if wait == inf:
+            self._employer.make_room(allowance.spare())
+            return False
+        if wait > 0:
+            self._employer.wake_after(wait)
+            return False
+        means.counts.opened += 1
+        unused = dict.fromkeys(allowance.granted or ())  # addresses that a place is kept at for this connection
+        made: list[Connection] = []
+        failures: list[Failed] = []
+        options, binding = self._options, allowance.binding
+        times = means.made(options).times
+        terms = _terms(allowance.options)
+        limit = options.max_deliveries_per_connection
+
+        def make(target: Target, source: str) -> Connection:
+            hello = binding.ehlo_hostname or means.hostname
+            request = self._route.request(target)
+            made.append(Connection(self._employer, target, source, hello, times, limit, request))
+            made[-1].terms = terms
+            made[-1].tap, made[-1].domain = means.tap, self._employer.key[1]
+            return made[-1]
+
+        def failed(failure: Failed) -> None:
+            failures.append(failure._replace(result=means.replies.judged(failure.result, *self._employer.key)))
+            address = failure.target.address
+            # A host that serves us on other connections has not failed: it has enough of us.
+            if all(connection.target.address != address for connection in self.connections):
+                self._route.failed(address, failure.result)
+
+        task = self._loop.create_task(
+            dial(
+                plan,
+                self._route.port,
+                source=binding.source,
+                timeout=float(options.connect_timeout),
+                admit=partial(self._admit, unused),
+                make=make,
+                lower=self._route.lower,
+                left=lambda target: allowance.host_closed(target.address),
+                failed=failed,
+            )
+        )
+        self.dialing[task] = plan[0]
+        task.add_done_callback(partial(self._on_dialed, made, failures, unused))
+        return True
+
+    def _admit(self, unused: dict[str, None], target: Target) -> bool:
+        # A look-up that ended meanwhile may have found that mail must not go there.
+        if self._route.policy(target.host) is None or not self._allowance.host_open(target.address):
+            return False
+        unused.pop(target.address, None)
+        return True
+
+    def _on_dialed(
+        self, made: list[Connection], failures: list[Failed], unused: dict[str, None], task: asyncio.Task[bool]
+    ) -> None:
+        self.dialing.pop(task, None)
+        self._allowance.hosts_unused(unused)
+        established = bool(made) and made[-1].established  # also when it was called off a moment too late
+        if not established:
+            self._allowance.closed()
+        if task.cancelled() or established:
+            self._employer.wake()
+            return
+        error = task.exception()
+        if isinstance(error, OSError) and error.errno in OWN_TROUBLE:
+            self._employer.wake_after(PAUSE)
+            return
+        if error is not None:
+            self._loop.call_exception_handler(
+                {"message": f"connecting to {self._employer.key[1]} failed", "exception": error, "task": task}
+            )
+            self._employer.wake_after(PAUSE)
+            return
+        if not failures:
+            self._employer.wake_after(PAUSE)  # every host was full by then
+        elif self.connections:
+            self._ceiling = len(self.connections)
+            self._ceiling_until = self._loop.time() + float(self._options.host_failure_retry)
+            self._employer.wake()
+        elif self.dialing or self._stopping:
+            self._employer.wake()
+        else:
+            # One host's "never" is not the domain's while another host only says "not now".
+            hopeful = [failure for failure in failures if failure.result.verdict is Verdict.DEFERRED]
+            target, source, result = (hopeful or failures)[-1]
+            self._dead_end.settle(outcome_of(result, target.host, target.address, source))
+
+    def _settle_avoided(self) -> None:
+        """Every host failed a moment ago: say so at once rather than try each new message on them."""
+        avoided = self._route.avoided()
+        if avoided is None:
+            self._employer.wake_after(PAUSE)
+        else:
+            result, retry_after = avoided
+            self._dead_end.settle(outcome_of(result, retry_after=retry_after))
+
+
+def _terms(options: PathOptions) -> object:
+    """What a connection is made with; it ends when this changes."""
+    return options.binding, options.delivery
