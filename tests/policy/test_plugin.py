@@ -110,17 +110,34 @@ async def test_a_reload_swaps_all_or_nothing(tmp_path: Path) -> None:
     named = PolicyOptions(file="mine.py", options={"peers": ["192.0.2.1"]})
     first = policies(tmp_path, Config(policy=[named], rule=[RuleOptions(phase="connect", action="reject")]))
     running = Policies()
-    await running.begin(first)
+    await running.open(first)
+    assert not running.hooks().all, "not before it is swapped in"
+    running.swap()
     assert [hook.plugin for hook in running.hooks().all] == ["mine", "rule 1"]
     (tmp_path / "mine.py").write_text(CLASS.replace('self.log.append("open")', 'raise OSError("no database")'))
     with pytest.raises(PluginError, match="no database"):
-        await running.begin(policies(tmp_path, Config(policy=[named])))
+        await running.open(policies(tmp_path, Config(policy=[named])))
+    running.swap()
     assert running.hooks() is first.hooks
     assert first.plugins[0].policy.log == ["open"]  # type: ignore[attr-defined]
     (tmp_path / "mine.py").write_text(FUNCTIONS)
-    await running.begin(policies(tmp_path, Config(policy=[PolicyOptions(file="mine.py")])))
-    assert first.plugins[0].policy.log == ["open", "close"]  # type: ignore[attr-defined]
+    await running.open(policies(tmp_path, Config(policy=[PolicyOptions(file="mine.py")])))
+    running.swap()
     assert [count.phase for count in running.counts()] == ["connect", "rcpt_to"]
+    await running.close()
+    assert first.plugins[0].policy.log == ["open", "close"]  # type: ignore[attr-defined]
+    assert not running.hooks().all
+
+
+async def test_what_was_opened_and_not_swapped_in_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CLASS)
+    named = PolicyOptions(file="mine.py", options={"peers": []})
+    running = Policies()
+    one, two = policies(tmp_path, Config(policy=[named])), policies(tmp_path, Config(policy=[named]))
+    await running.open(one)
+    await running.open(two)
+    await running.close()
+    assert [each.plugins[0].policy.log for each in (one, two)] == [["open", "close"]] * 2  # type: ignore[attr-defined]
 
 
 async def test_two_of_one_name(tmp_path: Path) -> None:

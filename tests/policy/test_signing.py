@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from postroad.auth.dkim import Algorithm, PrivateKey, Result, Slot, verify
+from postroad.auth.dkim import Algorithm, PrivateKey, Result, Slot, seal, verify
+from postroad.config.schema import DkimOptions
 from postroad.message import Accepted, Body, Recipient, Transaction
-from postroad.policy import HeldKey, KeyRing, Signing, from_domain
+from postroad.policy import HeldKey, KeyRing, Signing, SigningError, from_domain, load_keys
 from tests.policy.doors import Kept
 
 ED, RSA = Algorithm.ED25519, Algorithm.RSA
@@ -113,3 +115,49 @@ def test_keys_follow_each_other() -> None:
 def test_whose_message_it_is(value: str, domain: str | None) -> None:
     found = from_domain(b"From: " + value.encode() + b"\r\n\r\n")
     assert found == domain if domain is not None else found in ("", "example.com", "evil.example")
+
+
+def test_keys_of_the_configuration(tmp_path: Path) -> None:
+    secret = bytes(range(32))
+    (tmp_path / "dkim.secret").write_text(secret.hex())
+    key = PrivateKey.generate("a.example", "s1", ED)
+    (tmp_path / "sealed").write_text(seal(key, secret))
+    (tmp_path / "pem").write_bytes(PrivateKey.generate("b.example", "s2", RSA).pem())
+    ring = load_keys(
+        [
+            DkimOptions(domain="A.example", selector="s1", key="sealed", active_until="2026-12-01"),
+            DkimOptions(domain="b.example", selector="s2", key="pem", active_from="2026-12-01T06:00:00+06:00"),
+        ],
+        tmp_path,
+        lambda: 1796083200.0 - 1,  # a second before 2026-12-01T00:00Z
+    )
+    signer = ring.signer("a.example")
+    assert signer is not None and signer.keys[0].record() == key.record()
+    assert ring.signer("b.example") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"key": "none"}, "No such file"),
+        ({"key": "damaged"}, "no sealed key|base64"),
+        ({"key": "sealed", "secret": "other.secret"}, "another secret"),
+        ({"key": "sealed", "selector": "s2"}, "another secret"),
+        ({"key": "sealed", "secret": "pem"}, "hexadecimal"),
+        ({"key": "pem", "active_from": "tomorrow"}, "'tomorrow' is no moment"),
+        ({"key": "pem", "domain": "a b"}, "no domain name"),
+    ],
+)
+def test_keys_that_cannot_be_used(tmp_path: Path, options: dict[str, str], text: str) -> None:
+    secret = bytes(range(32))
+    (tmp_path / "dkim.secret").write_text(secret.hex())
+    (tmp_path / "other.secret").write_text(bytes(32).hex())
+    (tmp_path / "sealed").write_text(seal(PrivateKey.generate("a.example", "s1", ED), secret))
+    pem = PrivateKey.generate("a.example", "s1", ED).pem()
+    (tmp_path / "pem").write_bytes(pem)
+    (tmp_path / "damaged").write_text("nothing")
+    wanted = DkimOptions(**{"domain": "a.example", "selector": "s1", **options})
+    with pytest.raises(SigningError, match=text) as caught:
+        load_keys([wanted], tmp_path, lambda: 0.0)
+    assert secret.hex() not in str(caught.value)
+    assert pem.decode().splitlines()[1] not in str(caught.value)

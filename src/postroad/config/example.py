@@ -60,7 +60,7 @@ def _section(section: type[Section], header: str, many: bool, start: Start | Non
 
 
 # Written as prose: as options with defaults these sections would be a thousand lines that few need.
-_SCOPES = ("binding", "group", "domain", "provider", "reply", "policy", "rule")
+_SCOPES = ("binding", "group", "domain", "provider", "reply", "policy", "rule", "dkim")
 
 
 def _scope(section: type[Section], header: str) -> Iterator[str]:

@@ -678,6 +678,19 @@ class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
     provider_max_connections: int | None = None
 
 
+class DkimOptions(Section, frozen=True, kw_only=True):
+    """A key that signs what we send for a domain, and for those below it that have none of their own."""
+
+    domain: Annotated[str, Meta(description="The domain that signs (d=): that of From fields.")]
+    selector: Annotated[str, Meta(description="Under which name DNS shows the public half (s=).")]
+    key: Annotated[str, Meta(description="File of the private key: as `postroad dkim keygen` writes it, or PEM.")]
+    secret: Annotated[str, Meta(description="File of the secret that a sealed key opens with.")] = "dkim.secret"
+    active_from: Annotated[
+        str, Meta(description='When it begins to sign ("2026-12-01" or "2026-12-01T06:00:00Z"); "": it has begun.')
+    ] = ""
+    active_until: Annotated[str, Meta(description='When it ends; "": never.')] = ""
+
+
 class PolicyOptions(Section, frozen=True, kw_only=True):
     """A plug-in: Python code that is asked in phases of a message's life."""
 
@@ -760,6 +773,7 @@ class Config(Section, frozen=True, kw_only=True):
     rule: Annotated[list[RuleOptions], Meta(description="Rules, asked after the plug-ins of a phase.")] = field(
         default_factory=list
     )
+    dkim: Annotated[list[DkimOptions], Meta(description="Keys that sign outgoing mail.")] = field(default_factory=list)
     dns: DnsOptions = field(default_factory=DnsOptions)
     tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
     journal: JournalOptions = field(default_factory=JournalOptions)

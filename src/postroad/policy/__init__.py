@@ -20,9 +20,9 @@ from postroad.policy.intake import Intake
 from postroad.policy.outgoing import Outbound
 from postroad.policy.phase import PHASES, Phase
 from postroad.policy.plugin import Kit, Plugin, PluginError, load_plugin
-from postroad.policy.policies import HookCount, Policies, PolicySet, load_policies
+from postroad.policy.policies import POLICY_ERRORS, HookCount, Policies, PolicySet, load_policies
 from postroad.policy.rules import RuleError, load_rules
-from postroad.policy.signing import HeldKey, KeyRing, Signing, from_domain
+from postroad.policy.signing import HeldKey, KeyRing, Signing, SigningError, from_domain, load_keys
 from postroad.policy.verdict import (
     Accept,
     Continue,
@@ -41,6 +41,7 @@ __all__ = [
     "BINDING",
     "GROUP",
     "PHASES",
+    "POLICY_ERRORS",
     "Accept",
     "Auth",
     "BindingChoice",
@@ -78,10 +79,12 @@ __all__ = [
     "RuleError",
     "Session",
     "Signing",
+    "SigningError",
     "Tarpit",
     "Tempfail",
     "Verdict",
     "from_domain",
+    "load_keys",
     "load_plugin",
     "load_policies",
     "load_rules",

@@ -160,7 +160,7 @@ class Intake:
         first = given.recipients[0].address if given.recipients else ""
         remote = given.connection.get("remote_addr", "")
         about = (reply, given.sender, first, remote, given.method, given.connection)
-        self._acceptor.rejected(Rejection(*about, count=max(1, len(given.recipients))))
+        self._acceptor.rejected(Rejection(*about, times=max(1, len(given.recipients))))
         done(Refused(reply))
 
 

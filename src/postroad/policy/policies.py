@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,14 @@ from postroad.config.schema import Config
 from postroad.net import Clock, Resolver
 from postroad.policy.hooks import Hook, Hooks
 from postroad.policy.plugin import Plugin, PluginError, load_plugin
-from postroad.policy.rules import load_rules
+from postroad.policy.rules import RuleError, load_rules
+from postroad.policy.signing import KeyRing, SigningError, load_keys
 
 log = structlog.get_logger()
+
+
+# What can be wrong with what a configuration names; all with a text for the operator.
+POLICY_ERRORS = (PluginError, RuleError, SigningError)
 
 
 class HookCount(NamedTuple):
@@ -31,18 +37,22 @@ class PolicySet(NamedTuple):
 
     plugins: list[Plugin]
     hooks: Hooks
+    keys: KeyRing
+
+
+_NONE = PolicySet([], Hooks(), KeyRing([], lambda: 0.0))
 
 
 def load_policies(config: Config, folder: Path, *, clock: Clock, resolver: Resolver) -> PolicySet:
     """Load what the configuration names; nothing of it is asked yet. folder: of the configuration's file. Runs the code
-    of plug-ins. Raises PluginError and RuleError."""
+    of plug-ins. Raises PluginError, RuleError and SigningError."""
     plugins = [load_plugin(options, folder, clock=clock, resolver=resolver) for options in config.policy]
     names = [plugin.name for plugin in plugins]
     for name in names:
         if names.count(name) > 1:
             raise PluginError(f"two policies have the name {name!r}: give one another `name`")
     hooks = [hook for plugin in plugins for hook in plugin.hooks] + load_rules(config.rule)
-    return PolicySet(plugins, Hooks(hooks, _tell))
+    return PolicySet(plugins, Hooks(hooks, _tell), load_keys(config.dkim, folder, clock.wall))
 
 
 def _tell(hook: Hook, error: BaseException) -> None:
@@ -50,17 +60,22 @@ def _tell(hook: Hook, error: BaseException) -> None:
 
 
 class Policies:
-    """hooks(): to be asked now. Messages under way end with the hooks they began with."""
+    """hooks(), keys(): of now. Messages under way end with those they began with."""
 
     def __init__(self) -> None:
-        self._set = PolicySet([], Hooks())
+        self._set = _NONE
+        self._opened: PolicySet | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     def hooks(self) -> Hooks:
         return self._set.hooks
 
-    async def begin(self, wanted: PolicySet) -> None:
-        """From now on these. The plug-ins before them are closed when the new ones are open; when one of those can't be
-        opened, everything stays as it was. Raises PluginError."""
+    def keys(self) -> KeyRing:
+        return self._set.keys
+
+    async def open(self, wanted: PolicySet) -> None:
+        """Make ready what is to count next. Raises PluginError; then nothing has changed."""
+        await self._drop()
         opened = []
         try:
             for plugin in wanted.plugins:
@@ -70,19 +85,38 @@ class Policies:
             await _close(opened)
             wanted.hooks.close()
             raise
-        before, self._set = self._set, wanted
-        await _close(before.plugins)
-        before.hooks.close()
+        self._opened = wanted
+
+    def swap(self) -> None:
+        """What was opened counts from now on. What counted before is closed behind our back."""
+        if self._opened is None:
+            return
+        before, self._set, self._opened = self._set, self._opened, None
+        task = asyncio.get_running_loop().create_task(_end(before))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _drop(self) -> None:
+        """What was opened and is not to count after all."""
+        if self._opened is not None:
+            before, self._opened = self._opened, None
+            await _end(before)
 
     async def close(self) -> None:
-        before, self._set = self._set, PolicySet([], Hooks())
-        await _close(before.plugins)
-        before.hooks.close()
+        await self._drop()
+        before, self._set = self._set, _NONE
+        await _end(before)
+        await asyncio.gather(*self._closing)
 
     def counts(self) -> list[HookCount]:
         return [
             HookCount(hook.plugin, hook.phase, hook.calls, hook.errors, dict(hook.said)) for hook in self.hooks().all
         ]
+
+
+async def _end(policies: PolicySet) -> None:
+    await _close(policies.plugins)
+    policies.hooks.close()
 
 
 async def _close(plugins: list[Plugin]) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from math import inf
+from pathlib import Path
 from typing import NamedTuple
 
-from postroad.auth.author import author_domains
-from postroad.auth.dkim import Algorithm, PrivateKey, Signer, Slot, signing
+from postroad.auth.author import author_domains, to_ascii
+from postroad.auth.dkim import Algorithm, PrivateKey, Signer, Slot, signing, unseal
+from postroad.config.schema import DkimOptions
 from postroad.message import Accepted, Acceptor, Body, Refused, Rejection, Reply, Transaction
 from postroad.message.header import field as header_field
 
@@ -23,6 +26,10 @@ _THREADS = 2
 _CACHED = 10_000  # domains without a key of their own that are remembered
 # How nearly all messages are written; the rest is read with more care.
 _PLAIN_FROM = re.compile(rb'[^"(),:;<>@\\]*<[^<>@"\s]+@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)>\s*')
+
+
+class SigningError(ValueError):
+    """A key can't be used. The message names it, and holds nothing secret."""
 
 
 class HeldKey(NamedTuple):
@@ -69,6 +76,41 @@ class KeyRing:
         slots = signing([one.slot for one in held], domain, now)
         keys = [next(one.key for one in held if one.slot is slot) for slot in slots]
         return Signer(keys, lifetime=self._lifetime) if keys else None
+
+
+def load_keys(options: Sequence[DkimOptions], folder: Path, wall: Callable[[], float]) -> KeyRing:
+    """folder: what relative files are relative to. Raises SigningError."""
+    held = []
+    for one in options:
+        name = f"dkim {one.selector}._domainkey.{one.domain}"
+        try:
+            domain = to_ascii(one.domain)
+            if not domain:
+                raise ValueError(f"{one.domain!r} is no domain name")
+            text = (folder / one.key).read_bytes()
+            if text.lstrip().startswith(b"-----BEGIN"):
+                key = PrivateKey.from_pem(domain, one.selector, text)
+            else:
+                secret = bytes.fromhex((folder / one.secret).read_text().strip())
+                key = unseal(text.decode(), domain, one.selector, secret)
+            slot = Slot(domain, one.selector, key.algorithm, _moment(one.active_from), _moment(one.active_until))
+        except OSError as error:
+            raise SigningError(f"{name}: {error.strerror}: {error.filename}") from error
+        except ValueError as error:  # none of these texts holds what the files hold
+            raise SigningError(f"{name}: {error}") from None
+        held.append(HeldKey(slot, key))
+    return KeyRing(held, wall)
+
+
+def _moment(text: str) -> float | None:
+    """Unix seconds; UTC where the text names no zone. Raises ValueError."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'{text!r} is no moment, as "2026-12-01" or "2026-12-01T06:00:00Z" are') from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 class Signing:

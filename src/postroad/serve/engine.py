@@ -13,7 +13,6 @@ from typing import NamedTuple
 from postroad.api import Admin, HttpServer
 from postroad.auth import ApiKeys
 from postroad.auth.smtpauth import SmtpUsers
-from postroad.auth.smtpauth import SmtpUsers
 from postroad.config.schema import Config
 from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
@@ -24,7 +23,7 @@ from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock, Resolver, Tap
-from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, marked
+from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, Signing, marked
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
 from postroad.serve.handover import Handover
@@ -128,6 +127,7 @@ class Engine:
             self.handover = Handover(self.queue, Owners(config, engines), data_dir / "run", number, engines)
             self.acceptor = self.handover.router
             self.queue.own_mail = self.handover.router.keep
+        self._signing = Signing(self.acceptor, self.policies.keys, clock.wall)
         self.tls_reporter: TlsReporter | None = None
         if policies is not None and config.tls_reports.send:
             self.tls_reporter = TlsReporter(
@@ -135,7 +135,7 @@ class Engine:
                 hostname=hostname,
                 path=data_dir / f"{beside('tls-reports', number)}.json",
                 resolver=policies.resolver,
-                acceptor=self.acceptor,
+                acceptor=self._signing,
                 clock=clock,
                 rng=rng,
                 post=HttpsPost(resolver),
@@ -168,13 +168,12 @@ class Engine:
             alone=admin is None,
         )
         users = SmtpUsers(config.smtp_user, ApiKeys(config.http.keys))
-        users = SmtpUsers(config.smtp_user, ApiKeys(config.http.keys))
         self.listeners = [
             SmtpListener(
                 options,
                 hostname=hostname,
                 acceptor=marked(
-                    Intake(self.acceptor, self.policies.hooks, options.address),
+                    Intake(self._signing, self.policies.hooks, options.address),
                     binding=options.binding,
                     group=options.group,
                 ),
@@ -190,7 +189,7 @@ class Engine:
             HttpServer(
                 config.http,
                 hostname=hostname,
-                acceptor=Intake(self.acceptor, self.policies.hooks, "http"),
+                acceptor=Intake(self._signing, self.policies.hooks, "http"),
                 clock=clock,
                 ids=ids,
                 rng=rng,
@@ -207,7 +206,8 @@ class Engine:
         self._recovery = asyncio.get_running_loop().create_task(self._recover())
         try:
             if self._policy is not None:
-                await self.policies.begin(self._policy)
+                await self.policies.open(self._policy)
+                self.policies.swap()
             if self.handover is not None:
                 await self.handover.start()
             for at, listener in enumerate(self.listeners):
@@ -281,6 +281,7 @@ class Engine:
             await self.http.close()
         await self.journal.close()
         await self.policies.close()
+        self._signing.close()
         if self.handover is not None:
             await self.handover.close()
 

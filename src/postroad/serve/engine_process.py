@@ -18,6 +18,7 @@ from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
 from postroad.journal import JournalError
 from postroad.journal.folders import beside
 from postroad.net import DnsResolver, SystemClock
+from postroad.policy import POLICY_ERRORS, PluginError, load_policies
 from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
@@ -63,6 +64,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     sts = StsPolicies(data_dir / beside("mta-sts", start.number), resolver, HttpsFetch(resolver), clock)
     windows = rate_windows(data_dir) if start.engines == 1 else None
     try:
+        policy = load_policies(config, generation.path.parent, clock=clock, resolver=resolver)
         engine = Engine(
             config,
             data_dir,
@@ -72,26 +74,35 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             policies=TlsPolicies(resolver, sts),
             number=start.number,
             engines=start.engines,
+            policy=policy,
             borrower=borrower(link) if start.engines > 1 else None,
             windows=windows,
             admin=RemoteConsole(run_folder(data_dir)),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
-    except HoldsError as error:
+    except (HoldsError, *POLICY_ERRORS) as error:
         raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
 
     def use(wanted: Config) -> None:
         _raise_file_limit(wanted)
         engine.reconfigure(wanted)
+        engine.policies.swap()
 
     swaps = Swaps(generation, use)
 
     async def prepare(*, number: int) -> str:
         """From the file that control wrote for it."""
         path = run_folder(data_dir) / generation_file(number)
-        return swaps.prepare(unpack(await asyncio.get_running_loop().run_in_executor(None, path.read_bytes)))
+        new = unpack(await asyncio.get_running_loop().run_in_executor(None, path.read_bytes))
+        try:
+            # Plug-ins and keys are read anew: their files may have changed though the configuration has not.
+            wanted = load_policies(new.config, new.path.parent, clock=clock, resolver=resolver)
+            await engine.policies.open(wanted)
+        except POLICY_ERRORS as error:
+            raise ValueError(str(error)) from error
+        return swaps.prepare(new)
 
     answers: dict[str, Answer] = {
         "status": engine.stats,
@@ -107,6 +118,8 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             [[socket.socket(fileno=fd) for fd in fds] for fds in start.listeners],
             [socket.socket(fileno=fd) for fd in start.http],
         )
+    except PluginError as error:
+        raise StartError(str(error)) from error
     except (OSError, ValueError) as error:
         raise StartError(f"a listener can't be opened: {error}") from error
     control = await _control(engine, answers, data_dir, start)

@@ -26,6 +26,7 @@ LIVE = (
     "provider",
     "policy",
     "rule",
+    "dkim",
     "reply",
     "smtp_user",
 )
