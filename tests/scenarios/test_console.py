@@ -170,6 +170,12 @@ def test_reroute_sends_a_domains_mail_to_other_hosts(scene: Scene) -> None:
     assert scene.states("elsewhere.test") == (0, 2, 0)
     scene.command("path", "flush", "elsewhere.test")
     until(lambda: scene.far.copies() == {"u1@later.test": 1, "u2@later.test": 1}, "both arrive")
+    until(scene.server.quiet, "their ends are written")
+    told = scene.server.command("events", "tail", "--type", "delivery", "--json").stdout.splitlines()
+    assert [json.loads(line)["routing_domain"] for line in told] == ["elsewhere.test"] * 2
+    ended = scene.command("message", "show", json.loads(told[0])["message_id"])
+    assert (ended["state"], ended["domain"], ended["sender"]) == ("ended", "elsewhere.test", "ann@home.test")
+    assert ended["recipient"] in scene.far.copies() and "delivery" in ended["text"] and ended["history_complete"]
     assert all(b"\r\nSubject: moved\r\n\r\ntext\r\n" in taken.content for taken in scene.far.taken)
     until(scene.server.quiet, "the queue is empty")
     scene.server.stop()

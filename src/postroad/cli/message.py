@@ -22,12 +22,13 @@ def show_(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Show envelope, contexts and header of a queued message."""
+    """Show envelope, contexts and header of a message; of one that has ended what its events still tell."""
     told = ask_console(config, "message-show", id=message, content=content)
     if as_json:
         show(told)
         return
     text = told.pop("content", None) or told.pop("header", "")
+    told.pop("attempts", None)  # for `message explain`
     for name, value in told.items():
         if value not in ("", None, {}, []):
             say(f"{name:13} {at(value) if name in ('received', 'expires', 'next_attempt') else value}")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from postroad.console import arguments as given
-from postroad.console.explain import explain_message, explain_path, row
+from postroad.console.explain import explain_message, explain_path, row, show_ended
 from postroad.console.holds import Holds, one_or_all, rule_of, rule_row
 from postroad.console.metrics import Sample, metrics, render
 from postroad.console.overview import lags, overview
@@ -159,7 +159,7 @@ class Console:
         found = self.parts.queue.standing(number)
         message = await self.parts.queue.envelope(number)
         if found is None or message is None or message.body is None:
-            raise ConsoleError(f"message {wanted.id} is not queued (any more), or can't be read")
+            return await show_ended(self.parts, number)
         body = message.body
         whole = body.trace + body.content[: _MAX_SHOWN if wanted.content else header_end(body.content)]
         return row(found) | {
@@ -390,7 +390,12 @@ VERBS = {
         Verb("processes", given.Arguments, Console.processes, "The processes of the server, and how they are."),
         Verb("queue-summary", given.Paths, Console.queues, "How many messages wait, path by path, the fullest first."),
         Verb("queue-list", given.Listing, Console.listing, "The first messages, in the order they will be given out."),
-        Verb("message-show", given.Show, Console.show, "Envelope, contexts and header of a queued message."),
+        Verb(
+            "message-show",
+            given.Show,
+            Console.show,
+            "Envelope, contexts and header of a message; of one that has ended what its events tell.",
+        ),
         Verb("message-explain", given.One, Console.explain, "Where a message is, why, until when; every attempt."),
         Verb("path-explain", given.OnePath, Console.explain_path, "What limits a path now; its hosts and connections."),
         Verb("retry", given.Operation, Console.retry, "Make delayed messages due now.", True),

@@ -118,6 +118,29 @@ def _waits_for(parts: Parts, told: dict[str, Any], seen: PathLook | None) -> str
     return "the connections are busy: each message waits for its turn"
 
 
+async def show_ended(parts: Parts, number: int) -> dict[str, Any]:
+    """What the journal's events still tell of a message that is not queued any more. Raises ConsoleError."""
+    told = await explain_message(parts, Watch(), number)
+    events: History = await parts.off_loop(history, parts.journal, number)
+    if told["state"] not in ("ended", "unknown") or not events.events:
+        raise ConsoleError(f"message {number:016x} can't be read just now")
+    first, last = events.events[0], events.events[-1]
+    return {
+        "id": told["id"],
+        "state": told["state"],
+        "text": told["text"],
+        "binding": last.get("binding"),
+        "domain": last.get("routing_domain"),
+        "sender": first.get("msg_from"),
+        "recipient": first.get("rcpt_to"),
+        "size": int(first["msg_size"]) if "msg_size" in first else None,
+        "method": first.get("recv_method"),
+        "event": last,
+        "attempts": told["attempts"],
+        "history_complete": told["history_complete"],
+    }
+
+
 async def explain_message(parts: Parts, watch: Watch, number: int) -> dict[str, Any]:
     told = await parts.off_loop(history, parts.journal, number)
     assert isinstance(told, History)

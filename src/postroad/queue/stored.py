@@ -5,6 +5,7 @@ Arrays, not maps: a field may be added at the end, and an older reader skips it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import msgspec
@@ -98,13 +99,21 @@ def envelope_of(meta: bytes) -> Envelope:
     return _decode(meta)
 
 
+# In the members that events repeat it stands before all that an injector gave (events/encode.py); inside of a string
+# its quotes would be escaped.
+_ROUTED = re.compile(rb',"routing_domain":"[^"]*"')
+
+
 def rerouted(meta: bytes, slots: Collection[int], binding: str, domain: str) -> bytes:
-    """The same with another binding and routing domain (where these are not "") for the recipients in these slots."""
+    """The same with another binding and routing domain (where these are not "") for the recipients in these slots.
+    Their events to come tell the new routing domain."""
     envelope = _decode(meta)
     for slot in slots:
         recipient = envelope.recipients[slot]
         recipient.binding = binding or recipient.binding
-        recipient.domain = domain or recipient.domain
+        if domain:
+            recipient.domain = domain
+            recipient.event = _ROUTED.sub(b',"routing_domain":' + msgspec.json.encode(domain), recipient.event, 1)
     return _encode(envelope)
 
 
