@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from postroad.shaping.leases import RateTerms
 log = structlog.get_logger()
 
 GOOD = 2.0  # seconds for which a file is good
+_LONGEST = 31 * 86400.0  # seconds of the longest window
 _EVERY = 1.0  # seconds after which it is written anew when something is granted
 
 
@@ -41,13 +42,22 @@ class _Kept(msgspec.Struct, frozen=True):
 
 class _File(msgspec.Struct, frozen=True):
     """boot: which start of the machine `now` belongs to. good: until when more may have been granted than it says; 0
-    after an orderly end."""
+    after an orderly end. doubt: seconds, up to doubt_at, for which earlier crashes left unknown what throttles granted
+    that are not named here."""
 
     boot: str
     now: float
     wall: float
     good: float
     rates: dict[str, _Kept]
+    doubt: float = 0.0
+    doubt_at: float = 0.0
+
+
+def _possible(seconds: float, shortest: tuple[int, float]) -> int:
+    """The most that can be granted in these seconds: by the pace of the shortest window, a tenth of it at once."""
+    most, length = shortest
+    return ceil(seconds * most / length) + most // 10 + 1 if seconds else 0
 
 
 class Windows:
@@ -60,8 +70,9 @@ class Windows:
         self._wall = wall
         self._boot = boot
         self.throttles: Callable[[], Mapping[str, Throttle]] = dict
-        self._good = 0.0
-        self._next = 0.0
+        self._next = -inf
+        self._doubt = 0.0
+        self._doubt_at = 0.0
         self._failed = False
         self._kept: dict[str, _Kept] = {}  # of throttles that nobody has asked for yet
         if path.exists():
@@ -78,7 +89,14 @@ class Windows:
 
     def recall(self, key: str, throttle: Throttle) -> None:
         kept = self._kept.pop(key, None)
-        if kept is not None:
+        if kept is None:
+            # It may have begun to grant after the file of a life that crashed.
+            more, now = _possible(self._doubt, throttle.rate[0]), self._now()
+            for window in throttle.windows:
+                end = self._doubt_at + window.seconds
+                if more and end > now:
+                    window.remember([(end, min(more, window.most))])
+        else:
             runs = {seconds: found for (_, seconds), found in zip(kept.windows, kept.runs, strict=True)}
             for window in throttle.windows:
                 window.remember(runs.get(window.seconds, []))
@@ -100,11 +118,13 @@ class Windows:
         same = file.boot == self._boot and file.now <= now
         shift = 0.0 if same else now - max(0.0, self._wall() - file.wall) - file.now
         unknown = max(0.0, file.good - file.now)
+        latest = min(now, file.now + unknown + shift)
+        self._doubt = unknown
+        if now - latest < _LONGEST:
+            self._doubt += file.doubt
+        self._doubt_at = latest if unknown else file.doubt_at + shift
         for key, kept in file.rates.items():
-            most, seconds = kept.windows[0]
-            # By the pace of the shortest window, a tenth of it at once.
-            more = kept.lent + (ceil(unknown * most / seconds) + most // 10 + 1 if unknown else 0)
-            latest = min(now, file.now + unknown + shift)
+            more = kept.lent + _possible(unknown, kept.windows[0])
             found = []
             for (most, seconds), old in zip(kept.windows, kept.runs, strict=True):
                 runs = [(end + shift, number) for end, number in old]
@@ -127,7 +147,7 @@ class Windows:
             if not throttle.forgotten(now)
         }
         rates = self._kept | rates
-        text = msgspec.json.encode(_File(self._boot, now, self._wall(), good, rates))
+        text = msgspec.json.encode(_File(self._boot, now, self._wall(), good, rates, self._doubt, self._doubt_at))
         new = self._path.with_suffix(".new")
         try:
             new.write_bytes(text)
