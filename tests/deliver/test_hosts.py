@@ -9,6 +9,7 @@ import pytest
 
 from postroad.config.schema import NOT_PUBLIC, BindingOptions
 from postroad.deliver import forgive
+from postroad.deliver.sweep import BULK
 from postroad.message import Stage, Verdict
 from postroad.net import MxHost
 from tests.deliver.peers import DNS_DOWN, DOMAIN, HOSTNAME, NO_MAIL, Names, Peer, free_port, peers, scene
@@ -76,6 +77,43 @@ async def test_when_every_host_fails_one_attempt_speaks_for_all_that_wait() -> N
         assert {o.verdict for (o,) in at.shelf.outcomes.values()} == {T}
         assert at.deliverer.stats().deferred == 1000
     assert down.connections == 1
+
+
+async def test_what_waits_beyond_one_sweep_is_put_off_with_its_path() -> None:
+    """Neither an event nor a read for each of them, and no second look before a host may be tried again."""
+    down = Peer(banner=BUSY)
+    shelf = Shelf(map(message, range(3 * BULK)))
+    async with peers(down) as port, scene(port, shelf=shelf, host_failure_retry=0.3) as at:
+        await at.run(BULK)
+        assert (down.connections, len(shelf.outcomes), shelf.waiting("default", DOMAIN)) == (1, BULK, 2 * BULK)
+        shelf.put(message(3 * BULK))
+        at.deliverer.wake("default", DOMAIN)  # new mail changes nothing about that
+        await asyncio.sleep(0)
+        assert len(shelf.outcomes) == BULK and at.deliverer.path("default", DOMAIN) is not None
+        await at.run(2 * BULK)
+        assert down.connections == 2
+        down.answers["banner"] = b"220 here again\r\n"
+        await at.run(3 * BULK + 1)
+        assert {one[-1].verdict for number, one in shelf.outcomes.items() if number >= 2 * BULK} == {D}
+
+
+async def test_a_flush_ends_what_was_put_off() -> None:
+    down = Peer(banner=BUSY)
+    shelf = Shelf(map(message, range(BULK + 5)))
+    async with peers(down) as port, scene(port, shelf=shelf) as at:
+        await at.run(BULK)
+        down.answers["banner"] = b"220 here again\r\n"
+        assert forgive(at.deliverer, "default", DOMAIN) == 1
+        await at.run(BULK + 5)
+        assert {shelf.outcomes[number][-1].verdict for number in range(BULK, BULK + 5)} == {D}
+
+
+async def test_what_fails_for_good_ends_all_at_once() -> None:
+    never = Peer(banner=NEVER)
+    shelf = Shelf(map(message, range(BULK + 5)))
+    async with peers(never) as port, scene(port, shelf=shelf) as at:
+        await at.run(BULK + 5)
+        assert never.connections == 1 and {one[-1].verdict for one in shelf.outcomes.values()} == {F}
 
 
 async def test_nobody_listens() -> None:

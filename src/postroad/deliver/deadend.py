@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from postroad.deliver.carried import Carried, CarriedMessages
 from postroad.deliver.means import Means
 from postroad.deliver.outcomes import UNTOUCHED, outcome_of
-from postroad.deliver.sweep import Sweep
+from postroad.deliver.sweep import BULK, Sweep
 from postroad.message import Outcome, Reply, Stage, Verdict
 
 # What mail for a blackhole comes to (momentum.md 6).
@@ -25,7 +26,7 @@ class DeadEnd:
         key: tuple[str, str],
         carried: CarriedMessages,
         *,
-        swept: Callable[[], None],
+        swept: Callable[[bool], None],
         quiet: Callable[[], None],
     ) -> None:
         self._means = means
@@ -42,13 +43,15 @@ class DeadEnd:
         return self._sweep is not None
 
     def settle(self, outcome: Outcome, counted: Callable[[], None] | None = None) -> None:
-        """So ends the attempt of all that waits now. What is carried ends as it went on its last connection."""
+        """So ends the attempt of all that waits now, or of the first BULK when they are deferred. What is carried ends
+        as it went on its last connection."""
         self.settle_all_carried()
         if not self._stopping and self._sweep is None:
             self._sweep = Sweep(
                 self._means.supply,
                 *self._key,
                 outcome,
+                most=BULK if outcome.verdict is Verdict.DEFERRED else inf,
                 handed_back=outcome_of(UNTOUCHED, counts=False),
                 counted=counted or partial(self.count, outcome.verdict),
                 done=self._on_swept,
@@ -65,8 +68,9 @@ class DeadEnd:
         self._means.counts.blackholed += 1
 
     def _on_swept(self) -> None:
+        left = self._sweep is not None and self._sweep.cut
         self._sweep = None
-        self._swept()
+        self._swept(left)
 
     def settle_all_carried(self) -> None:
         for carried in self._carried.clear():

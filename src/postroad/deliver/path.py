@@ -56,6 +56,7 @@ class Path:
         self._woken = False
         self._alarm: asyncio.TimerHandle | None = None
         self._resting = False  # until the alarm
+        self._put_off_until = -inf  # all that waits: there is no way to deliver it
         self.forgiving = False  # as soon as its hosts are known
         self._stopping = False
         self._aborting = False
@@ -93,6 +94,7 @@ class Path:
         for address in failed:
             self.forgive(address)
         self.forgiving = not self.route.fresh()
+        self._put_off_until = -inf
         self.wake()
         return len(failed)
 
@@ -145,7 +147,9 @@ class Path:
                 connection.work()
                 if connection.idle:
                     break  # something holds the mail back, from the others as well
-            if self.waiting() and not self._dead_end.sweeping and not self.route.finding:
+            if not self.connections and self._loop.time() < self._put_off_until:
+                self.wake_after(self._put_off_until - self._loop.time())
+            elif self.waiting() and not self._dead_end.sweeping and not self.route.finding:
                 if self.route.fresh():
                     self.crew.employ()
                 else:
@@ -308,8 +312,14 @@ class Path:
             return
         self.wake()
 
-    def _on_swept(self) -> None:
-        if self.waiting():
+    def _on_swept(self, left: bool) -> None:
+        avoided = self.route.avoided()
+        if left and not self.connections and not self._stopping and (avoided or not self.route.targets):
+            # Until a host may be tried again, at no cost for each message (momentum.md 3.3).
+            wait = avoided[1] if avoided else float(self._options.host_failure_retry)
+            self._put_off_until = self._loop.time() + wait
+            self.wake_after(wait)
+        elif self.waiting():
             self.wake_after(PAUSE)  # came meanwhile, or the queue holds them back
         self._pool.quiet(self)
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 
 from postroad.message import Message, Outcome, Supply
 
 # Messages settled without a break: a few milliseconds' work.
 _SLICE = 200
+# Messages that one look at dead hosts settles. Each is told of in an event, and read for that; of what waits beyond,
+# the path itself says why it waits, until its hosts are tried again and the next ones have their turn.
+BULK = 1000
 
 
 class Sweep:
     """Takes and settles what waits at the start; what comes later gets its own attempt.
 
-    counted: called for each message settled. handed_back: how one is settled that nothing could be done for.
+    most: no more than so many. cut: there were more. counted: called for each message settled. handed_back: how one
+    is settled that nothing could be done for.
     done: called once, at the end, whatever ended it.
     """
 
@@ -25,6 +30,7 @@ class Sweep:
         domain: str,
         outcome: Outcome,
         *,
+        most: float = inf,
         handed_back: Outcome,
         counted: Callable[[], None],
         done: Callable[[], None],
@@ -35,8 +41,10 @@ class Sweep:
         self._handed_back = handed_back
         self._counted = counted
         self._stopped = False
+        waiting = supply.waiting(binding, domain)
+        self.cut = waiting > most
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run(supply.waiting(binding, domain)))
+        self._task = self._loop.create_task(self._run(int(min(waiting, most))))
         self._task.add_done_callback(lambda task: done())
 
     def stop(self) -> None:
