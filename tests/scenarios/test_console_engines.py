@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from postroad.console import ConsoleError, JointConsole
+from postroad.console import ANSWERS, ConsoleError, JointConsole
 from postroad.lab.rules import Rule
 from postroad.serve import ControlError, ask
 from postroad.serve.line import SocketLine
@@ -58,6 +59,31 @@ def fill(scene: Scene, engines: int) -> list[str]:
     scene.send(*(f"u{number}@{name}" for name in names for number in range(PER_DOMAIN)))
     until(lambda: [path["delayed"] for path in scene.ask("queue-summary")["paths"]] == [PER_DOMAIN] * engines, "delays")
     return names
+
+
+def test_answers_have_the_shapes_they_are_described_with(scene: Scene, engines: int) -> None:
+    names = fill(scene, engines)
+    one = scene.ask("queue-list")["messages"][0]["id"]
+    for verb, arguments in {
+        "overview": {},
+        "processes": {},
+        "queue-summary": {},
+        "queue-list": {},
+        "message-show": {"id": one},
+        "message-explain": {"id": one},
+        "path-explain": {"domain": names[0]},
+        "retry": {"domain": names[0], "dry_run": True},
+        "fail": {"domain": names[0]},
+        "flush": {"domain": names[0]},
+        "suspend": {"domain": names[0]},
+        "suspensions": {},
+        "resume": {"domain": names[0]},
+        "log": {},
+    }.items():
+        answer = scene.ask(verb, **arguments)
+        msgspec.convert(answer, ANSWERS[verb])
+    status, answer = scene.http("GET", f"/api/admin/v1/queue-list?domain={names[0]}&limit=2")
+    assert status == 200 and len(msgspec.convert(answer["results"], ANSWERS["queue-list"]).messages) == 2  # type: ignore[attr-defined]
 
 
 def processes(scene: Scene) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from postroad.api.adminpaths import BASE
 from postroad.api.envelope import reply
 from postroad.auth import Key
 from postroad.inject.http import Code, Failure
 
-BASE = "/api/admin/v1"
 _MAX_BODY = 1 << 20  # octets
 _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 

@@ -60,7 +60,7 @@ def make_app(
             return reply({"results": {"status": "ready"}})
         raise Failure(Code.RESOURCES_UNAVAILABLE, "stopping" if refusal is None else str(refusal))
 
-    described = document()
+    described = document(admin=admin is not None)
 
     @get("/api/v1/openapi.json", media_type=MediaType.JSON)
     async def openapi() -> Response[bytes]:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from postroad import __version__
+from postroad.api.adminpaths import admin_paths
 from postroad.inject.http import Fault, Transmission
 
 
@@ -43,11 +44,15 @@ _REFUSALS = {
 }
 
 
-def document() -> bytes:
-    """The description as JSON."""
+def document(*, admin: bool = False) -> bytes:
+    """The description as JSON. admin: with the admin API."""
     (transmission, created, errors), schemas = msgspec.json.schema_components(
         (Transmission, TransmissionReply, Errors), ref_template="#/components/schemas/{name}"
     )
+    verbs: dict[str, Any] = {}
+    if admin:
+        verbs, more = admin_paths(errors)
+        schemas |= more
     create = {
         "operationId": "createTransmission",
         "summary": "Send a message to one or many recipients",
@@ -83,6 +88,7 @@ def document() -> bytes:
                         "responses": {**status, **unready},
                     }
                 },
+                **verbs,
             },
             "components": {
                 "schemas": schemas,

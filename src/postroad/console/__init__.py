@@ -1,5 +1,6 @@
 """The operator's console: one set of answers, asked over the control socket and over HTTP."""
 
+from postroad.console.answers import ANSWERS
 from postroad.console.arguments import Arguments
 from postroad.console.console import VERBS, Console, Verb
 from postroad.console.holds import HoldsError
@@ -10,6 +11,7 @@ from postroad.console.watch import ALARMS, Alarm
 
 __all__ = [
     "ALARMS",
+    "ANSWERS",
     "METRICS",
     "VERBS",
     "Alarm",
