@@ -22,6 +22,7 @@ class Doorman(Wire):
         if self._listener.guesses.wait(self.remote, "", self._loop.time()):
             self._machine.answer(replies.AUTH_LATER)
             return
+        self._mechanism = event.mechanism
         self._exchange = _exchange(event.mechanism, self._listener.users)
         self._advance(event.initial)
 
@@ -73,6 +74,13 @@ class Doorman(Wire):
 
     def _logged_in(self, user: str, account: Account | None) -> None:
         """The exchange is over. None: this was nobody, or not with that secret."""
+        self._may_log_in(user, account)
+
+    def _may_log_in(self, user: str, account: Account | None) -> None:
+        """Call `_log_in`, unless policy says otherwise."""
+        raise NotImplementedError
+
+    def _log_in(self, user: str, account: Account | None) -> None:
         self._exchange = None
         listener = self._listener
         if account is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from socket import socket
 
 from postroad.auth.guesses import Guesses
@@ -21,8 +21,11 @@ from postroad.inject.session import Session
 from postroad.inject.wire import Wire
 from postroad.message import Acceptor, IdSource, Reply
 from postroad.net import Clock, Resolver, Tap
+from postroad.policy import Hooks
 
 log = logging.getLogger("postroad.inject")
+
+_NO_HOOKS = Hooks()
 
 
 class SmtpListener:
@@ -30,6 +33,7 @@ class SmtpListener:
 
     hostname: our own name. ids: gives each transaction the id that Received and the final 250 name.
     reuse_port: share the port with other processes (SO_REUSEPORT). resolver: for checks that ask DNS. users: for AUTH.
+    hooks(): the policy of now.
     Raises ValueError when the address, a peer's network or a relay domain is malformed, and OSError or ValueError when
     a certificate can't be used.
     """
@@ -45,8 +49,10 @@ class SmtpListener:
         reuse_port: bool = False,
         resolver: Resolver | None = None,
         users: SmtpUsers | None = None,
+        hooks: Callable[[], Hooks] = lambda: _NO_HOOKS,
     ) -> None:
         self.options = options
+        self.hooks = hooks
         self.hostname = hostname
         self.acceptor = acceptor
         self.clock = clock

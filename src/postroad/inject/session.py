@@ -5,7 +5,7 @@ from __future__ import annotations
 from postroad.auth.smtpauth import Account
 from postroad.inject import replies
 from postroad.inject.commands import hello_domain
-from postroad.inject.doorman import Doorman
+from postroad.inject.consult import Consulting
 from postroad.inject.events import (
     Auth,
     AuthResponse,
@@ -27,7 +27,7 @@ from postroad.inject.transaction import build_transaction
 from postroad.message import Accepted, Context, Refused, Rejection, Reply, message_id_text
 
 
-class Session(Doorman):
+class Session(Consulting):
     """See `Wire` for its life."""
 
     __slots__ = ()
@@ -39,12 +39,14 @@ class Session(Doorman):
         delay = self._listener.options.early_talk_delay
         if refusal is None and delay and self._stranger:
             self._early = self._loop.call_later(delay, self._greet_late)
+        elif refusal is None:
+            self._may_connect()
         else:
             self._machine.answer(refusal)
 
     def _greet_late(self) -> None:
         self._early = None
-        self._machine.answer()
+        self._may_connect()
         self._pump()
 
     @property
@@ -54,7 +56,7 @@ class Session(Doorman):
 
     def _on_hello(self, event: Hello) -> None:
         self._context = self._told(event.name)
-        self._machine.answer()
+        self._may_greet(event.name)
 
     def _told(self, hello: str) -> Context:
         """The connection context. A new dict, not a changed one: transactions that were handed over keep theirs."""
@@ -73,7 +75,7 @@ class Session(Doorman):
         if self.account is not None:
             context["auth_user"] = self.account.name
             context["auth_status"] = "true"
-        return context
+        return context | self._marks
 
     def _offer_anew(self) -> None:
         options, machine, account = self._listener.options, self._machine, self.account
@@ -121,6 +123,8 @@ class Session(Doorman):
         if refusal is None and self._listener.hygiene.asks and self._stranger:
             facts = Facts(self.remote, self._machine.hello, envelope.sender, envelope.domain)
             self._task = self._loop.create_task(self._examine(facts, envelope))
+        elif refusal is None:
+            self._may_send(envelope)
         else:
             self._machine.answer(refusal)
 
@@ -134,7 +138,9 @@ class Session(Doorman):
             self._count_error()
             if refusal.code >= 500:
                 self._tell_rejected(refusal, envelope, "")
-        self._machine.answer(refusal)
+            self._machine.answer(refusal)
+        else:
+            self._may_send(envelope)
         self._pump()
 
     def _audited(self, what: Deed) -> Reply | None:
@@ -150,7 +156,11 @@ class Session(Doorman):
 
     def _on_rcpt(self, event: Rcpt) -> None:
         if self._own or self._listener.relay_domains.take(event.recipient):
-            self._machine.answer(self._audited("recipient"))
+            refusal = self._audited("recipient")
+            if refusal is None:
+                self._may_receive(event)
+            else:
+                self._machine.answer(refusal)
             return
         self._tell_rejected(replies.NO_RELAY, event.envelope, event.recipient.address)
         self._count_error()
@@ -167,7 +177,7 @@ class Session(Doorman):
 
     def _on_data(self, event: Data) -> None:
         self._content_since = self._loop.time()
-        self._machine.answer()
+        self._may_begin_content(event.envelope)
 
     def _on_content(self, event: Content) -> None:
         self._content_since = -1.0

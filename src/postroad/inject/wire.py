@@ -51,6 +51,8 @@ class Wire(asyncio.Protocol):
         "_listener",
         "_loop",
         "_machine",
+        "_marks",
+        "_mechanism",
         "_origin",
         "_over",
         "_own",
@@ -78,6 +80,8 @@ class Wire(asyncio.Protocol):
         self._loop = loop
         self.remote = "unknown"
         self._context: Context = {}
+        self._marks: Context = {}  # what hooks have put into it
+        self._mechanism = ""  # of the last AUTH
         self._accepting = False  # inside acceptor.accept
         self._over = False  # our last reply is written, or the connection is gone
         self._eof = False  # the client sends nothing more

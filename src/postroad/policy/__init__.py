@@ -15,8 +15,8 @@ from postroad.policy.facts import (
     Replied,
     Session,
 )
-from postroad.policy.hooks import Hook, Hooks
-from postroad.policy.intake import Intake
+from postroad.policy.hooks import TROUBLE, Hook, Hooks
+from postroad.policy.intake import DECIDED, Intake
 from postroad.policy.outgoing import Outbound
 from postroad.policy.phase import PHASES, Phase
 from postroad.policy.plugin import Kit, Plugin, PluginError, load_plugin
@@ -39,9 +39,11 @@ from postroad.policy.verdict import (
 
 __all__ = [
     "BINDING",
+    "DECIDED",
     "GROUP",
     "PHASES",
     "POLICY_ERRORS",
+    "TROUBLE",
     "Accept",
     "Auth",
     "BindingChoice",

@@ -182,6 +182,7 @@ class Engine:
                 reuse_port=reuse_port,
                 resolver=resolver,
                 users=users,
+                hooks=self.policies.hooks,
             )
             for options in config.listener
         ]
