@@ -90,6 +90,7 @@ def test_networks(option: str) -> None:
     ("users", "index"),
     [
         ([SmtpUser(name="a", password="hunter2")], 0),
+        ([SmtpUser(name="a", password=PASSWORD.replace("4096", "12"))], 0),
         ([SmtpUser(name="a", password=PASSWORD), SmtpUser(name="a", password=PASSWORD)], 1),
         ([SmtpUser(name="", password=PASSWORD)], 0),
         ([SmtpUser(name="SMTP_injection", password=PASSWORD)], 0),

@@ -12,7 +12,6 @@ from postroad.config.tlsrules import unreadable, words
 
 MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2")
 _ZONE = re.compile(r"(?:[A-Za-z0-9_\-]{1,63}\.)+[A-Za-z0-9_\-]{1,63}\Z")
-_VERIFIER = re.compile(r"SCRAM-SHA-256\$\d{1,7}:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+\Z")
 
 
 def listener_problems(listener: ListenerOptions) -> Iterator[tuple[str, int | None, str]]:
@@ -35,10 +34,14 @@ def listener_problems(listener: ListenerOptions) -> Iterator[tuple[str, int | No
 
 def user_problems(users: Iterable[SmtpUser]) -> Iterator[tuple[int, str]]:
     """(index, what is wrong with it). The password's hash is not repeated."""
+    from postroad.auth.scram import parse_verifier  # only where there are users: it takes its time to load
+
     seen: set[str] = set()
     for index, user in enumerate(users):
-        if not _VERIFIER.match(user.password):
-            yield index, "password must be what `postroad smtp-user` prints, not the password itself"
+        try:
+            parse_verifier(user.password)
+        except ValueError as error:
+            yield index, f"password must be what `postroad smtp-user` prints: it {error}"
         if user.name in seen:
             yield index, "stands twice"
         if not user.name or user.name.lower().startswith("smtp_injection"):
