@@ -121,8 +121,9 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextlib.contextmanager
-def postfix(next_hop: int) -> Iterator[tuple[int, int]]:
-    """(port, pid of master) of a running tuned Postfix with a queue of its own."""
+def postfix(next_hop: int, extra: str = "", transport: str = "") -> Iterator[tuple[int, int]]:
+    """(port, pid of master) of a running tuned Postfix with a queue of its own. extra: more lines of main.cf.
+    transport: lines of a regexp table of next hops."""
     if os.geteuid():
         raise BenchError("Postfix has to be started by root; run the benchmark as root or with --no-postfix")
     port = free_port()
@@ -133,7 +134,10 @@ def postfix(next_hop: int) -> Iterator[tuple[int, int]]:
         (base / name).mkdir(parents=True)
     owner = pwd.getpwnam("postfix")
     os.chown(base / "data", owner.pw_uid, owner.pw_gid)
-    (etc / "main.cf").write_text(_MAIN_CF.format(base=base, next_hop=next_hop))
+    if transport:
+        (etc / "transport").write_text(transport)
+        extra += f"\ntransport_maps = regexp:{etc}/transport\n"
+    (etc / "main.cf").write_text(_MAIN_CF.format(base=base, next_hop=next_hop) + extra)
     (etc / "master.cf").write_text(_MASTER_CF.format(port=f"127.0.0.1:{port}"))
     try:
         command = [program("postfix"), "-c", str(etc)]
