@@ -217,10 +217,10 @@ def test_a_path_with_strays_is_told_whole() -> None:
 
 
 def test_status_and_queues_of_old() -> None:
-    one = [3, 1, 2, None, 4, [1, 2], {"accepted": 5, "refusal": None}]
-    other = [4, 0, None, "full", 1, [3, 4], {"accepted": 6, "refusal": None}]
+    one = [3, 1, 2, None, 4, [1, 2], {"accepted": 5, "refusal": None}, 1]
+    other = [4, 0, None, "full", 1, [3, 4], {"accepted": 6, "refusal": None}, 1]
     merged = merge("status", {}, {0: one, 1: other})
-    assert merged == [7, 1, None, "engine 1: full", 5, [4, 6], {"accepted": 11, "refusal": None}]
+    assert merged == [7, 1, None, "engine 1: full", 5, [4, 6], {"accepted": 11, "refusal": None}, 2]
     rows = {0: [["b", "x", 1, 2, 0, 9.0]], 1: [["b", "y", 9, 0, 0, None], ["b", "x", 1, 0, 0, 5.0]]}
     assert merge("queues", {}, rows) == [["b", "y", 9, 0, 0, None], ["b", "x", 2, 2, 0, 5.0]]
 

@@ -51,6 +51,7 @@ def engines(request: pytest.FixtureRequest) -> int:
 def scene(tmp_path: Path, engines: int) -> Iterator[Scene]:
     later = Rule(name="later", reply="451 4.7.1 Come back later")
     with FarEnd([later]) as far, serving(tmp_path, gateway=far.port, extra=KEY, engines=engines) as server:
+        until(lambda: server.joined, "engines hand mail over to each other")
         yield Scene(server, far)
 
 

@@ -207,7 +207,7 @@ def _operation(asked: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
 
 
 def _status(asked: Mapping[str, Any], answers: Answers) -> list[Any]:
-    """serve.EngineStats: live, in_flight, recovered, refusal, sessions, delivery, journal."""
+    """serve.EngineStats: live, in_flight, recovered, refusal, sessions, delivery, journal, and what else is a number."""
     ones = list(answers.values())
     recovered = [one[2] for one in ones]
     refusals = {number: {"refusal": one[3]} for number, one in answers.items()}
@@ -219,6 +219,7 @@ def _status(asked: Mapping[str, Any], answers: Answers) -> list[Any]:
         sum(one[4] for one in ones),
         [sum(values) for values in zip(*(one[5] for one in ones), strict=True)],
         _sums(one[6] for one in ones),
+        *(sum(values) for values in zip(*(one[7:] for one in ones), strict=True)),
     ]
 
 
