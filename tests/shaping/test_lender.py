@@ -227,10 +227,10 @@ class Field:
         sender.waiting += number
         sender.pump()
 
-    def reconfigure(self, text: str, engine: int) -> None:
+    def reconfigure(self, text: str, engine: int, generation: int = 0) -> None:
         self.config = config(text)
-        if engine in self.engines:
-            self.engines[engine].limits.reconfigure(self.config)
+        self.engines[engine].limits.generation = generation
+        self.engines[engine].limits.reconfigure(self.config)
 
     def opened(self, line: Line) -> None:
         for name in [*names(line.path), line.address]:
@@ -375,9 +375,20 @@ def test_a_lowered_limit_ends_what_is_too_much_and_a_raised_one_is_used() -> Non
             field.put(number, key, 1000)
     field.run(5)
     assert field.open["domain a.test"] == 8
-    for wanted in (3, 6):
-        for number in range(2):
-            field.reconfigure(text({"domain_max_connections": wanted}), number)
+    for generation, wanted in enumerate((3, 6), 1):
+        field.reconfigure(text({"domain_max_connections": wanted}), 0, generation)
+        field.run(2)
+        # The other engine is late, and meanwhile tells of the old limit again.
+        assert {field.open[f"domain {domain}"] for domain in DOMAINS} == {wanted}
+        field.config = config(text({"domain_max_connections": 8}))
+        field.kill(1)
+        field.join(1)
+        for key in PATHS:
+            field.engines[1].sender(key).goal = 10
+            field.put(1, key, 1000)
+        field.run(2)
+        assert {field.open[f"domain {domain}"] for domain in DOMAINS} == {wanted}
+        field.reconfigure(text({"domain_max_connections": wanted}), 1, generation)
         field.run(2)
         assert {field.open[f"domain {domain}"] for domain in DOMAINS} == {wanted}
     field.finish(3000)

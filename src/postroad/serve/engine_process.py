@@ -85,8 +85,11 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
 
+    engine.limits.generation = generation.number
+
     def use(wanted: Config) -> None:
         _raise_file_limit(wanted)
+        engine.limits.generation = swaps.current.number
         engine.reconfigure(wanted)
         engine.policies.swap()
 

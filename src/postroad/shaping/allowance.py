@@ -85,6 +85,7 @@ class Allowance:
         self._tau = _GROWTH[delivery.connection_growth]
         if self.lease is not None:
             self.lease.terms(
+                limits.generation,
                 tuple(GateTerms(gate.name, int(gate.most), gate.reserve) for gate in self.gates if gate.most != inf),
                 delivery.host_max_connections,
                 *(

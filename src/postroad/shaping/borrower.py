@@ -85,6 +85,7 @@ class Lease:
 
     def terms(
         self,
+        generation: int,
         gates: tuple[GateTerms, ...],
         host_most: int,
         message: tuple[RateTerms, ...],
@@ -99,7 +100,7 @@ class Lease:
             self.owner.lent()  # it must ask again
         self._tokens = self._wanted = 0
         self._version += 1
-        self._borrower.send(Terms(self.path, self._version, gates, host_most, message, connection))
+        self._borrower.send(Terms(self.path, self._version, generation, gates, host_most, message, connection))
         self._counts_connections = bool(connection)
         slowest = min((most / seconds for rate in message for most, seconds in rate.windows[:1]), default=0.0)
         self._ahead = max(1, min(_MOST_AHEAD, int(slowest * _AHEAD)))

@@ -12,15 +12,16 @@ from postroad.shaping.turns import Turns
 
 
 class LentGate(Gate):
-    """by_engine: connections of each. leaving: connections that an engine was told to end. told_of: what the engines
-    know of its line."""
+    """generation: of the configuration that its limit is from. by_engine: connections of each. leaving: connections
+    that an engine was told to end. told_of: what the engines know of its line."""
 
-    __slots__ = ("by_engine", "leaving", "told_of")
+    __slots__ = ("by_engine", "generation", "leaving", "told_of")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.by_engine: Counter[int] = Counter()
         self.leaving = 0
+        self.generation = 0
         self.told_of: tuple[int, Claim | None] = (0, None)
 
     def count(self, engine: int, change: int) -> None:

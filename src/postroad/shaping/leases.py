@@ -42,10 +42,12 @@ class RateTerms(msgspec.Struct, frozen=True, array_like=True):
 
 class Terms(_Item, frozen=True):
     """What limits a path from now on. version: goes up with each Terms of a path; tokens of an earlier version count as
-    spent, and are not used any more. host_most: connections to one address, 0 for no limit."""
+    spent, and are not used any more. generation: of the configuration that says so; what a later one said of a shared
+    gate or throttle stays, since an engine may be late. host_most: connections to one address, 0 for no limit."""
 
     path: int
     version: int
+    generation: int
     gates: tuple[GateTerms, ...]
     host_most: int
     message: tuple[RateTerms, ...]

@@ -61,6 +61,7 @@ class Lender:
         self._engines: dict[int, dict[int, Claim]] = {}
         self._gates: dict[str, LentGate] = {}
         self._turns: dict[str, Turns] = {}
+        self._generations: dict[str, int] = {}  # of the configuration that each rate is from
         self._sweep_at = _THROTTLES
         self._ready: deque[Claim] = deque()  # a gate keeps a place for them
         self._left: dict[Turns, None] = {}  # somebody has left their line
@@ -161,15 +162,17 @@ class Lender:
         gates = []
         for each in terms.gates:
             gate = self._gate(each.name)
-            gate.most, gate.reserve = each.most or inf, each.reserve
+            if terms.generation >= gate.generation:
+                gate.generation = terms.generation
+                gate.most, gate.reserve = each.most or inf, each.reserve
             gate.count(engine, claim.connections)
             gates.append(gate)
         claim.gates = tuple(gates)
         for gate in gates:
             gate.users += 1
         claim.host_most = terms.host_most
-        claim.message = tuple(map(self._throttle, terms.message))
-        claim.connection = tuple(map(self._throttle, terms.connection))
+        claim.message = tuple(self._throttle(each, terms.generation) for each in terms.message)
+        claim.connection = tuple(self._throttle(each, terms.generation) for each in terms.connection)
         for gate in before:
             gate.users -= 1
             self._handed(gate)
@@ -192,15 +195,17 @@ class Lender:
             gate = self._gates[f"host {address}"] = HostGate(f"host {address}")
         return gate
 
-    def _throttle(self, terms: RateTerms) -> Turns:
+    def _throttle(self, terms: RateTerms, generation: int) -> Turns:
         found = self._turns.get(terms.key)
         if found is None:
             if len(self._turns) >= self._sweep_at:
                 self._sweep()
             found = self._turns[terms.key] = Turns(self._new_throttle(terms))
-        if found.throttle.rate != terms.rate:
-            found.throttle.set_rate(terms.rate)
-            self._anew(found)
+        if generation >= self._generations.get(terms.key, 0):
+            self._generations[terms.key] = generation
+            if found.throttle.rate != terms.rate:
+                found.throttle.set_rate(terms.rate)
+                self._anew(found)
         return found
 
     def _sweep(self) -> None:
@@ -214,6 +219,7 @@ class Lender:
         self._turns = {
             key: turns for key, turns in self._turns.items() if id(turns) in held or not turns.throttle.forgotten(now)
         }
+        self._generations = {key: self._generations[key] for key in self._turns}
         self._sweep_at = max(_THROTTLES, 2 * len(self._turns))
 
     def _shed(self, gate: LentGate) -> None:

@@ -41,6 +41,7 @@ class Limits:
         self.shed: Callable[[Gate, int], None] = lambda gate, number: None
         self.throttle: Callable[[RateTerms], Throttle] = lambda terms: Throttle(terms.rate)
         self.cover: Callable[[], None] = _nothing
+        self.generation = 0  # of the configuration; for the lender
         self.borrower = borrower
         self._elsewhere: dict[str, tuple[int, Borrowing | None]] = {}  # gates that paths of any engine wait for
         if borrower is not None:
