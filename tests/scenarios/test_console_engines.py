@@ -189,6 +189,13 @@ def test_metrics_are_joined(scene: Scene, engines: int) -> None:
     assert len([line for line in lines if line.startswith("# TYPE postroad_accepted_total")]) == 1
 
 
+def test_health_tells_how_all_processes_are(scene: Scene, engines: int) -> None:
+    up = {**{f"engine-{k}": "up" for k in range(engines)}, "control": "up"}
+    for path, status in (("/health", "ok"), ("/ready", "ready")):
+        until(lambda path=path: scene.http("GET", path)[1]["results"]["processes"] == up, "all are up")  # type: ignore[misc]
+        assert scene.http("GET", path)[1]["results"]["status"] == status
+
+
 def test_an_engine_that_is_away_is_told(scene: Scene, engines: int, tmp_path: Path) -> None:
     """One more is asked than there are."""
     names = fill(scene, engines)

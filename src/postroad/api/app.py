@@ -24,10 +24,19 @@ _BY_STATUS = {404: Code.INVALID_URI, 405: Code.INVALID_METHOD, 413: Code.TOO_LAR
 
 
 def make_app(
-    injection: Injection, keys: Callable[[], ApiKeys], accepting: Callable[[], bool], admin: Admin | None = None
+    injection: Injection,
+    keys: Callable[[], ApiKeys],
+    accepting: Callable[[], bool],
+    admin: Admin | None = None,
+    processes: Callable[[], Mapping[str, str]] = dict,
 ) -> Litestar:
     """The ASGI application. keys: the valid ones, asked for at each request; accepting: false once we are stopping.
-    admin: the console; without one there is no admin API."""
+    admin: the console; without one there is no admin API. processes: of the server, and how they are, for whoever asks
+    for our health."""
+
+    def told(status: str) -> Response[bytes]:
+        known = processes()
+        return reply({"results": {"status": status, **({"processes": known} if known else {})}})
 
     def require(connection: ASGIConnection[Any, Any, Any, Any], grant: str) -> Key:
         result = keys().authenticate(_authorization(connection.scope["headers"]), _peer(connection.scope))
@@ -51,13 +60,13 @@ def make_app(
 
     @route("/health", http_method=["GET", "HEAD"], media_type=MediaType.JSON)
     async def health() -> Response[bytes]:
-        return reply({"results": {"status": "ok"}})
+        return told("ok")
 
     @route("/ready", http_method=["GET", "HEAD"], media_type=MediaType.JSON)
     async def ready() -> Response[bytes]:
         refusal = injection.acceptor.refusal()
         if accepting() and refusal is None:
-            return reply({"results": {"status": "ready"}})
+            return told("ready")
         raise Failure(Code.RESOURCES_UNAVAILABLE, "stopping" if refusal is None else str(refusal))
 
     described = document(admin=admin is not None)

@@ -46,6 +46,7 @@ class HttpServer:
         is_pool: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.keys = ApiKeys(options.keys)
+        self.processes: dict[str, str] = {}  # of the server, and how they are; may be replaced at any time
         self._options = options
         self._accepting = True
         self._servers: list[asyncio.Server] = []
@@ -55,7 +56,7 @@ class HttpServer:
         )
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
-        app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin)
+        app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin, lambda: self.processes)
 
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             # close() cancels what is left of open requests; that is no error to be logged.

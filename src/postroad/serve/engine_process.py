@@ -12,7 +12,7 @@ from random import SystemRandom
 
 import structlog
 
-from postroad.config.schema import Config
+from postroad.config.schema import Config, DeliveryOptions, HttpOptions, ListenerOptions
 from postroad.console import HoldsError
 from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
 from postroad.journal import JournalError
@@ -22,7 +22,7 @@ from postroad.policy import POLICY_ERRORS, PluginError, load_policies
 from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
-from postroad.serve.frames import Ready, Start, unpack
+from postroad.serve.frames import Name, Peers, Ready, Start, unpack
 from postroad.serve.lending import borrower
 from postroad.serve.line import RemoteConsole
 from postroad.serve.link import Link
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 # The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
 _SWITCH_INTERVAL = 0.0005
+_FEW = 4096  # open files; with less a server is in want of them soon
 _OWN_FILES = 200  # descriptors for the journal, look-ups, the local sockets
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -131,6 +132,14 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     smtp = tuple(f"{host}:{port}" for listener in engine.listeners for host, port in listener.addresses)
     link.send(Ready(smtp, engine.http.address if engine.http is not None else None))
     recovery = asyncio.create_task(_tell_recovery(engine))
+
+    def peers(frame: Peers) -> None:
+        if engine.http is not None:
+            engine.http.processes = {
+                str(Name(peer.kind, peer.number)): "up" if peer.up else "away" for peer in frame.peers
+            }
+
+    link.on(Peers, peers)
     await stop.wait()
     log.info("stopping", live=engine.stats().live)
     recovery.cancel()
@@ -173,6 +182,15 @@ async def _tell_recovery(engine: Engine) -> None:
     log.info("recovered", messages=messages, damage=len(engine.journal.damage))
 
 
+def _chosen(config: Config) -> bool:
+    """Did somebody ask for so many connections? The defaults are there to be never in the way: where the system allows
+    less than they do, that is the limit, and nobody needs to be told."""
+    plain = DeliveryOptions().server_max_connections, HttpOptions().max_connections
+    return (config.delivery.server_max_connections, config.http.max_connections) != plain or any(
+        listener.max_sessions > ListenerOptions(address="").max_sessions for listener in config.listener
+    )
+
+
 def _raise_file_limit(config: Config) -> None:
     """Ask the system for as many descriptors as the limits on connections allow to be in use: the soft limit that most
     systems begin with, 1024, is meant for programs of another kind. A crowd that took them all would take the journal's
@@ -183,5 +201,5 @@ def _raise_file_limit(config: Config) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
+    if most < _FEW or (most < wanted and _chosen(config)):
         log.warning("files", limit=most, wanted=wanted, text="fewer open files than connections are allowed: ulimit -n")
