@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postroad.config.schema import NOT_PUBLIC, BindingOptions
-from postroad.deliver import forgive
+from postroad.deliver import forgive, look
 from postroad.deliver.sweep import BULK
 from postroad.message import Stage, Verdict
 from postroad.net import MxHost
@@ -89,12 +89,28 @@ async def test_what_waits_beyond_one_sweep_is_put_off_with_its_path() -> None:
         shelf.put(message(3 * BULK))
         at.deliverer.wake("default", DOMAIN)  # new mail changes nothing about that
         await asyncio.sleep(0)
-        assert len(shelf.outcomes) == BULK and at.deliverer.path("default", DOMAIN) is not None
+        while (path := at.deliverer.path("default", DOMAIN)) is not None and path.sweeping:
+            await asyncio.sleep(0)
+        assert len(shelf.outcomes) == BULK
+        seen = look(at.deliverer, "default", DOMAIN, 2 * BULK + 1, asyncio.get_running_loop().time())
+        assert seen is not None and seen.put_off_for > 0 and "4.3.2 too busy" in seen.hosts[0].reason
         await at.run(2 * BULK)
         assert down.connections == 2
         down.answers["banner"] = b"220 here again\r\n"
         await at.run(3 * BULK + 1)
         assert {one[-1].verdict for number, one in shelf.outcomes.items() if number >= 2 * BULK} == {D}
+
+
+async def test_a_domain_that_dns_does_not_tell_of_is_put_off_too() -> None:
+    shelf = Shelf(map(message, range(2 * BULK)))
+    down = Names()
+    down.hosts[DOMAIN] = DNS_DOWN
+    async with scene(free_port(), shelf=shelf, names=down, host_failure_retry=0.2) as at:
+        await at.run(BULK)
+        seen = look(at.deliverer, "default", DOMAIN, BULK, asyncio.get_running_loop().time())
+        assert seen is not None and seen.hosts == [] and len(shelf.outcomes) < 2 * BULK
+        await at.run(2 * BULK)
+        assert {one[-1].verdict for one in shelf.outcomes.values()} == {T}
 
 
 async def test_a_flush_ends_what_was_put_off() -> None:

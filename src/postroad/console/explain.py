@@ -108,6 +108,8 @@ def _waits_for(parts: Parts, told: dict[str, Any], seen: PathLook | None) -> str
         return "the domain's mail hosts are being looked up"
     if seen.hosts and all(host.avoided_for > 0 for host in seen.hosts) and not seen.connections:
         return f"all its mail hosts failed a short time ago; the last one said: {seen.hosts[-1].reason}"
+    if seen.put_off_for:
+        return f"there was no way to deliver it; the next try is in {seen.put_off_for:.0f} s"
     binding = [limit for limit in told["limits"] if limit["binds"]]
     if binding:
         return "; ".join(str(limit["text"]) for limit in binding)

@@ -54,7 +54,8 @@ class PathLook(NamedTuple):
     """connecting: host names. carried: messages in flight between two connections. ceiling: no more connections than
     this for now, since a host refused one more; None: no such thing. sweeping: all that waits is being deferred or
     failed, because there is no way to deliver it. curfew_until: Unix seconds, None when there is none now. blackhole:
-    what it holds ends unsent."""
+    what it holds ends unsent. put_off_for: seconds until the next try to find a way for mail there was none for; 0:
+    that is not so."""
 
     looking_up: bool
     connecting: list[str]
@@ -64,6 +65,7 @@ class PathLook(NamedTuple):
     suspended: bool
     curfew_until: float | None
     blackhole: bool
+    put_off_for: float
     hosts: list[HostLook]
     connections: list[ConnectionLook]
     limits: list[LimitLook]
@@ -83,6 +85,7 @@ def look(deliverer: Deliverer, binding: str, domain: str, waiting: int, now: flo
         path.allowance.suspended,
         path.curfew_until(),
         path.allowance.delivery.blackhole != "no",
+        path.put_off_for(now),
         _hosts(path, now),
         [_connection(connection) for connection in path.connections],
         _limits(path, waiting, now),

@@ -88,6 +88,10 @@ class Path:
         """No more connections than this, since a host refused one more; None: no such thing."""
         return self.crew.ceiling(now)
 
+    def put_off_for(self, now: float) -> float:
+        """Seconds for which nothing is tried, since there was no way to deliver what waits."""
+        return 0.0 if self.connections else max(0.0, self._put_off_until - now)
+
     def forgive_all(self) -> int:
         """Forget that its hosts failed, also of those that are found next; how many did."""
         failed = [target.address for target in self.route.targets if self.route.failure(target.address) is not None]
@@ -147,8 +151,8 @@ class Path:
                 connection.work()
                 if connection.idle:
                     break  # something holds the mail back, from the others as well
-            if not self.connections and self._loop.time() < self._put_off_until:
-                self.wake_after(self._put_off_until - self._loop.time())
+            if (wait := self.put_off_for(self._loop.time())) > 0:
+                self.wake_after(wait)
             elif self.waiting() and not self._dead_end.sweeping and not self.route.finding:
                 if self.route.fresh():
                     self.crew.employ()
