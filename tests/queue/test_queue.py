@@ -18,6 +18,7 @@ from postroad.journal import InlineCommitter, Journal
 from postroad.lab.disks import MemoryDisk
 from postroad.lab.sim import SimClock, SimLoop
 from postroad.message import (
+    EXPIRES_IN,
     Accepted,
     Body,
     IdSource,
@@ -161,6 +162,23 @@ def test_many_recipients_are_as_many_messages_over_one_body(lab: Lab) -> None:
             bench.queue.settle(message, DELIVERED)
         await settled()
         assert bench.types() == {"injection": 3, "delivery": 3}
+
+    lab.run(scenario)
+
+
+def test_a_message_expires_as_its_context_says_where_that_is_sooner(lab: Lab) -> None:
+    async def scenario() -> None:
+        bench = lab.bench()
+        await bench.queue.recover()
+        now = lab.loop.time()
+        for wanted, life in (("60.5", 60.5), ("1e9", 86400.0), ("soon", 86400.0), ("nan", 86400.0), ("-1", 86400.0)):
+            recipient = Recipient("bob@b.example", "b.example", context={EXPIRES_IN: wanted})
+            answer: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
+            bench.queue.accept(Transaction("a@a.example", [recipient], Body(CONTENT)), answer.set_result)
+            await answer
+            message = await bench.take()
+            assert (wanted, round(message.expires - message.received, 3)) == (wanted, life)
+        assert lab.loop.time() - now < 1
 
     lab.run(scenario)
 

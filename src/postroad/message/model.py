@@ -12,6 +12,8 @@ REQUIRE_TLS = "require_tls"
 
 # Of a message's context: "1" goes ahead of all others in whatever queue it stands (momentum.md 3.1: msg.priority).
 PRIORITY = "priority"
+# Of a message's context: seconds after it was taken in which it expires, where that is sooner than its path says.
+EXPIRES_IN = "expires_in"
 
 
 class Body:

@@ -17,6 +17,8 @@ from functools import partial
 from typing import Any
 
 from postroad.message import (
+    EXPIRES_IN,
+    PRIORITY,
     Accepted,
     Acceptor,
     Body,
@@ -37,8 +39,6 @@ from postroad.policy.verdict import Discard, Refusal, Tempfail, Verdict
 # In the context of a message whose end is decided: "fail" or "discard", a space, and the reply's text or the reason.
 # Names that begin with "#" are ours (momentum.md 1.4).
 DECIDED = "#policy"
-PRIORITY = "priority"
-EXPIRES_IN = "expires_in"
 
 Done = Callable[[Accepted | Refused], None]
 Asking = Generator[tuple[Chain, object], Verdict | None, None]

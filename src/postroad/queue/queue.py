@@ -14,6 +14,7 @@ from typing import Any
 from postroad.config.schema import QueueOptions
 from postroad.journal import ACCEPTED, Event, Journal, JournalDamaged, JournalError, Mail
 from postroad.message import (
+    EXPIRES_IN,
     Accepted,
     IdSource,
     Message,
@@ -170,7 +171,10 @@ class Queue:
                 done(Refused(NO_BINDING))
                 return
             options = self._books.path_options(message.binding, message.domain)
-            message.expires = self._books.now() + options.message_expiration
+            life: float = options.message_expiration
+            if message.context and (wanted := message.context.get(EXPIRES_IN)):
+                life = _sooner(wanted, life)
+            message.expires = self._books.now() + life
             payload = self._teller.injection(message.event, message.id, wall, message.binding)
             events.append(Event(message.id, self._books.kinds.INJECTION, payload, flags=ACCEPTED, index=index))
             messages.append(message)
@@ -366,3 +370,12 @@ class Queue:
         """A queued message with its envelope and body, wherever it is kept, to be looked at only; None when it is not
         queued or can't be read."""
         return await envelope(self._books, number)
+
+
+def _sooner(wanted: str, life: float) -> float:
+    """Seconds to live: as its context says, but not longer than its path allows."""
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        return life
+    return seconds if 0 <= seconds < life else life
