@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from postroad.config.curfew import parse_window
+from postroad.config.listenerrules import listener_problems, user_problems
 from postroad.config.openness import openness, too_wide
 from postroad.config.schema import Config, ListenerOptions, Section
-from postroad.config.listenerrules import listener_problems, user_problems
 from postroad.config.tlsrules import tls_problems
+from postroad.config.ways import parse_way
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Path = tuple[str | int, ...]
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+_SECRET_PLACE = re.compile(r"(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)\Z")
 _DOMAIN = re.compile(r"\.?(?:[A-Za-z0-9_\-]{1,63}\.)*[A-Za-z0-9_\-]{1,63}\Z")
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]{1,64}@[A-Za-z0-9.\-]{1,253}\Z")
 EVERYWHERE: tuple[Network, Network] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -224,6 +226,15 @@ def values(section: Section, path: Path) -> Iterator[Finding]:
         else:
             if port == 0:
                 yield Finding((*path, "gateway"), "port 0 can't be connected to")
+    for index, text in enumerate(getattr(section, "routes", None) or ()):
+        try:
+            parse_way(text, index)
+        except ValueError as error:
+            yield Finding((*path, "routes", index), str(error))
+    secret = getattr(section, "smtp_auth_secret", None)
+    if secret and not _SECRET_PLACE.match(secret):
+        # Not repeated: it may be the secret itself.
+        yield Finding((*path, "smtp_auth_secret"), 'must be "file:/absolute/path" or "env:NAME"')
     yield from _networks(getattr(section, "prohibited_hosts", None) or (), (*path, "prohibited_hosts"))
     for index, text in enumerate(getattr(section, "curfew", None) or ()):
         try:

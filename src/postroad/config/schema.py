@@ -37,6 +37,8 @@ NOT_PUBLIC = (
 Durability = Literal["power", "process", "memory"]
 Growth = Literal["normal", "high"]
 Blackhole = Literal["no", "discard", "fail"]
+DeliveryMethod = Literal["smtp", "lmtp"]
+AuthMechanism = Literal["any", "SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2"]
 Tls = Literal["no", "if-available", "required"]
 TlsVerify = Literal["none", "ca", "host"]
 TlsVersion = Literal["1.2", "1.3"]
@@ -444,6 +446,25 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     ] = field(default_factory=lambda: list(NOT_PUBLIC))
     use_ipv6: Annotated[bool, Meta(description="Deliver over IPv6 where the receiver has it.")] = True
     gateway: Annotated[str, Meta(description='HOST:PORT that all mail goes to instead of its MX; "": none.')] = ""
+    routes: Annotated[
+        list[str],
+        Meta(
+            description='Where mail goes, best first: "HOST:PORT", "[IPv6]:PORT", "unix:/path", "__mx__" (its own MX), '
+            'each with "?pref=N" (equal ones share the mail) and "?type=mx" (the MX of HOST). Goes before gateway.'
+        ),
+    ] = field(default_factory=list)
+    lmtp_port: Annotated[int, Meta(ge=1, le=65535, description="Port of hosts that are talked to in LMTP.")] = 2003
+    delivery_method: Annotated[
+        DeliveryMethod, Meta(description="How to talk to the hosts: SMTP, or LMTP (RFC 2033; never on port 25).")
+    ] = "smtp"
+    smtp_auth_user: Annotated[str, Meta(description='Log in at the hosts under this name (RFC 4954); "": do not.')] = ""
+    smtp_auth_secret: Annotated[
+        str, Meta(description='Where its password or token is: "file:/absolute/path" or "env:NAME".')
+    ] = ""
+    smtp_auth_mechanism: Annotated[
+        AuthMechanism, Meta(description="The mechanism to use; any: the best of the first three that is offered.")
+    ] = "any"
+    smtp_auth_in_clear: Annotated[bool, Meta(description="Log in also where the session is not encrypted.")] = False
     tls: Annotated[
         Tls,
         Meta(description="Encrypt: never; where the host can, else in the clear; always, else the mail waits (4.7.4)."),
@@ -552,6 +573,13 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     prohibited_hosts: list[str] | None = None
     use_ipv6: bool | None = None
     gateway: str | None = None
+    routes: list[str] | None = None
+    lmtp_port: int | None = None
+    delivery_method: DeliveryMethod | None = None
+    smtp_auth_user: str | None = None
+    smtp_auth_secret: str | None = None
+    smtp_auth_mechanism: AuthMechanism | None = None
+    smtp_auth_in_clear: bool | None = None
     tls: Tls | None = None
     tls_verify: TlsVerify | None = None
     tls_ca: str | None = None

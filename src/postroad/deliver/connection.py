@@ -12,7 +12,7 @@ from postroad.config.schema import DeliveryOptions
 from postroad.deliver.machine import Machine
 from postroad.deliver.plan import Target
 from postroad.deliver.shake import shake
-from postroad.deliver.steps import Again, Result, Step
+from postroad.deliver.steps import SMTP, Again, Manner, Result, Step
 from postroad.deliver.tls import LOST, PLAIN, Proof, Request, Trouble
 from postroad.message import Message, Reply, Stage, Verdict
 from postroad.net import Tap
@@ -64,6 +64,7 @@ class StepTimes:
             Step.CLOSED: options.quit_timeout,
             Step.STARTTLS: options.ehlo_timeout,
             Step.HANDSHAKE: options.ehlo_timeout,
+            Step.AUTH: options.ehlo_timeout,
         }
         self.by_step = tuple(float(times[step]) for step in Step)
         self.body = float(options.body_timeout)
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol):
         times: StepTimes,
         limit: int,
         request: Request = PLAIN,
+        manner: Manner = SMTP,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.target = target
@@ -97,7 +99,7 @@ class Connection(asyncio.Protocol):
         self.opened: asyncio.Future[Result | None] = loop.create_future()
         self.tap: Tap | None = None
         self.domain = ""
-        self.machine = Machine(hello, request.demand)
+        self.machine = Machine(hello, request.demand, manner)
         self.request = request
         self.tls = ""
         self.trouble: Trouble | None = None

@@ -190,7 +190,7 @@ class Crew:
         def make(target: Target, source: str) -> Connection:
             hello = binding.ehlo_hostname or means.hostname
             request = self._route.request(target)
-            made.append(Connection(self._employer, target, source, hello, times, limit, request))
+            made.append(Connection(self._employer, target, source, hello, times, limit, request, self._route.manner()))
             made[-1].terms = terms
             made[-1].tap, made[-1].domain = means.tap, self._employer.key[1]
             return made[-1]

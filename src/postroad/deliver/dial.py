@@ -48,13 +48,13 @@ async def dial(
     for target in targets:
         if not admit(target):
             continue
-        local = source(target.address)
+        local = "" if target.address.startswith("/") else source(target.address)
         connection = make(target, local)
         try:
-            result = await _connect(connection, port, timeout)
+            result = await _connect(connection, target.port or port, timeout)
             while result is not None and lower(connection):
                 connection = make(target, local)
-                result = await _connect(connection, port, timeout)
+                result = await _connect(connection, target.port or port, timeout)
         except BaseException:
             if not connection.established:
                 connection.abort()
@@ -71,19 +71,24 @@ async def _connect(connection: Connection, port: int, timeout: float) -> Result 
     """None when the session is established."""
     address = connection.target.address
     local = (connection.source, 0) if connection.source else None
+    place = address if address.startswith("/") else f"{address} port {port}"
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.get_running_loop().create_connection(lambda: connection, address, port, local_addr=local)
+            loop = asyncio.get_running_loop()
+            if address.startswith("/"):
+                await loop.create_unix_connection(lambda: connection, address)
+            else:
+                await loop.create_connection(lambda: connection, address, port, local_addr=local)
     except TimeoutError:
         connection.abort()
-        return _unreached(f"no connection to {address} port {port} within {timeout:g} s")
+        return _unreached(f"no connection to {place} within {timeout:g} s")
     except (OSError, ValueError) as error:  # ValueError: the address is none
         connection.abort()
         number = getattr(error, "errno", None)
         if number in OWN_TROUBLE:
             raise
         why = os.strerror(number) if number else str(error)
-        return _unreached(f"no connection to {address} port {port}{f' from {local[0]}' if local else ''}: {why}")
+        return _unreached(f"no connection to {place}{f' from {local[0]}' if local else ''}: {why}")
     return await connection.opened
 
 

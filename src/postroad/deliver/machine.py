@@ -1,4 +1,5 @@
-"""The SMTP client as a table (RFC 5321, 2920, 3207): which reply, in which step, leads where. No sockets or clock.
+"""The SMTP and LMTP client as a table (RFC 5321, 2920, 3207, 4954, 2033): which reply, in which step, leads
+where. No sockets or clock.
 
 The shell feeds it what the peer says (`receive`), tells it when the peer is gone (`lost`) or silent (`timed_out`), and
 after each call writes `output`, looks at `result` (a message is done) and at `step` (HANDSHAKE: begin TLS, then call
@@ -8,16 +9,19 @@ it never became READY).
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
 from collections.abc import Callable
 from typing import NamedTuple
 
 from postroad.deliver.envelope import BadEnvelope, Capabilities, NeedsSmtputf8, commands, parse_capabilities
+from postroad.deliver.login import Exchange, LoginError
 from postroad.deliver.reply import ReplyError, ReplyReader
-from postroad.deliver.steps import AWAITED, STAGES, Again, Demand, Result, Step
+from postroad.deliver.steps import AWAITED, SMTP, STAGES, Again, Demand, Manner, Result, Step
 from postroad.deliver.wireform import END, wire_form
 from postroad.message import REQUIRE_TLS, Body, Message, Reply, Stage, Verdict
 
-_SESSION = (Step.BANNER, Step.EHLO, Step.HELO, Step.STARTTLS, Step.HANDSHAKE)
+_SESSION = (Step.BANNER, Step.EHLO, Step.HELO, Step.STARTTLS, Step.HANDSHAKE, Step.AUTH)
 _DRAINING = (Step.SKIP, Step.DRAIN, Step.EMPTY)
 
 _GROUP = (Step.MAIL, Step.RCPT, Step.DATA)
@@ -25,11 +29,14 @@ _RSET_GROUP = (Step.RSET, *_GROUP)
 _RSET = b"RSET\r\n"
 _DATA = b"DATA\r\n"
 _QUIT = b"QUIT\r\n"
+# Octets of a command line (RFC 5321 4.5.3.1.4); a longer initial response waits for a challenge (RFC 4954 4).
+_MAX_AUTH = 510
 _STARTTLS = b"STARTTLS\r\n"
 
 
 class Machine:
-    """One session with one host. hello: our name, for EHLO. refused_tls: the host should have offered STARTTLS and did
+    """One session with one host. hello: our name, for EHLO. manner: LMTP, login.
+    refused_tls: the host should have offered STARTTLS and did
     not, or refused it."""
 
     __slots__ = (
@@ -38,7 +45,11 @@ class Machine:
         "_commands",
         "_demand",
         "_drained",
+        "_encrypted",
+        "_exchange",
         "_hello",
+        "_initial",
+        "_manner",
         "_needs_rset",
         "_reader",
         "_sent",
@@ -54,8 +65,12 @@ class Machine:
         "verified",
     )
 
-    def __init__(self, hello: str, demand: Demand = Demand.NO_TLS) -> None:
+    def __init__(self, hello: str, demand: Demand = Demand.NO_TLS, manner: Manner = SMTP) -> None:
         self._hello = hello
+        self._manner = manner
+        self._encrypted = False
+        self._exchange: Exchange | None = None  # of the login
+        self._initial: bytes | None = None  # of it, when it is too long for the AUTH line
         self._demand = demand
         self.refused_tls = False
         self.verified = False
@@ -153,6 +168,7 @@ class Machine:
     def encrypted(self) -> None:
         """The handshake is done. What the host said in the clear counts for nothing any more (RFC 3207 4.2)."""
         self._demand = Demand.NO_TLS
+        self._encrypted = True
         self.offered = Capabilities()
         self._reader = ReplyReader()
         self._greet(220)
@@ -164,11 +180,11 @@ class Machine:
     # --- the moves of the table ---------------------------------------------------------------------------------------
 
     def _greet(self, code: int) -> None:
-        self.output.append(f"EHLO {self._hello}\r\n".encode())
+        verb = "LHLO" if self._manner.lmtp else "EHLO"
+        self.output.append(f"{verb} {self._hello}\r\n".encode())
         self.step = Step.EHLO
 
     def _features(self, code: int) -> None:
-        # AUTH has its place here: between what the host offers and READY.
         self.offered = parse_capabilities(self._reader.lines)
         if self._demand is not Demand.NO_TLS and self.offered.starttls:
             self.output.append(_STARTTLS)
@@ -177,13 +193,16 @@ class Machine:
             self._ready(code)
 
     def _hello_of_old(self, code: int) -> None:
+        if self._manner.lmtp:  # RFC 2033 4.1: there is no other
+            self._unavailable(code)
+            return
         self.output.append(f"HELO {self._hello}\r\n".encode())
         self.step = Step.HELO
 
     def _ready(self, code: int) -> None:
         """The session may begin, unless it had to be encrypted first."""
         if self._demand is Demand.NO_TLS:
-            self.step = Step.READY
+            self._log_in()
             return
         self.refused_tls = True
         self._without_tls(Reply(451, "4.7.4 the host offers no STARTTLS, and mail to it must be encrypted"), True)
@@ -208,7 +227,63 @@ class Machine:
             self.output.append(_QUIT)
             self.step = Step.CLOSED
         else:
+            self._log_in()
+
+    def _log_in(self) -> None:
+        """Before any message, if the host wants to know us."""
+        credential = self._manner.credential
+        if credential is None:
             self.step = Step.READY
+            return
+        mechanism = credential.choose(self.offered.auth)
+        if not (self._encrypted or credential.in_clear):
+            self._no_login(Reply(451, "4.7.4 we log in only where the session is encrypted"), True)
+        elif not mechanism:
+            self._no_login(Reply(451, "4.7.4 the host offers no AUTH mechanism that we are to use"), True)
+        else:
+            self._exchange = credential.exchange(mechanism, self._manner.nonce)
+            first = self._exchange.first()
+            line = f"AUTH {mechanism}"
+            if first is not None:
+                coded = b64encode(first).decode() or "="
+                if len(line) + len(coded) < _MAX_AUTH:
+                    line = f"{line} {coded}"
+                else:
+                    self._initial = first
+            self.output.append(f"{line}\r\n".encode())
+            self.step = Step.AUTH
+
+    def _challenge(self, code: int) -> None:
+        assert self._exchange is not None
+        initial, self._initial = self._initial, None
+        try:
+            challenge = b64decode(b"".join(self._reader.lines), validate=True)
+            answer = self._exchange.answer(challenge) if initial is None else initial
+        except (LoginError, Base64Error) as error:
+            why = error if isinstance(error, LoginError) else "its challenge is no base64"
+            self._break(f"4.7.0 the login failed: {why}")
+            return
+        self.output.append(b64encode(answer) + b"\r\n")
+
+    def _logged_in(self, code: int) -> None:
+        assert self._exchange is not None
+        try:
+            self._exchange.accepted()
+        except LoginError as error:
+            self._break(f"4.7.0 the login failed: {error}")
+            return
+        self._exchange = None
+        self.step = Step.READY
+
+    def _login_refused(self, code: int) -> None:
+        """Our secret is the operator's affair, not the senders': mail waits until it is put right."""
+        self._no_login(Reply(code, self._reader.text()), False)
+
+    def _no_login(self, reply: Reply, internal: bool) -> None:
+        self._exchange = None
+        self.failure = Result(Verdict.DEFERRED, reply, Stage.AUTH, internal)
+        self.output.append(_QUIT)
+        self.step = Step.CLOSED
 
     def _unavailable(self, code: int) -> None:
         self.failure = Result(_verdict(code), Reply(code, self._reader.text()), STAGES[self.step])
@@ -355,6 +430,7 @@ TABLE: dict[Step, Row] = {
     Step.CLOSED: Row(_M._gone, _M._gone, _M._gone, _M._gone, _M._gone),
     Step.STARTTLS: Row(_M._handshake, _M._nonsense, _M._no_tls, _M._no_tls, _M._unavailable),
     Step.HANDSHAKE: Row(_M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense),
+    Step.AUTH: Row(_M._logged_in, _M._challenge, _M._login_refused, _M._login_refused, _M._unavailable),
 }
 _DISPATCH: tuple[Row, ...] = tuple(TABLE[step] for step in Step)
 

@@ -33,14 +33,16 @@ class Counts:
 
 class Made:
     """What is made of the options of a path, once for all paths that have the same. screen: for the hosts that mail may
-    be sent to; the gateway's address was chosen by the operator, so nothing prohibits it."""
+    be sent to; the gateway's address was chosen by the operator, so nothing prohibits it. chosen: the same for
+    routes."""
 
-    __slots__ = ("options", "screen", "times", "tls")
+    __slots__ = ("chosen", "options", "screen", "times", "tls")
 
     def __init__(self, options: DeliveryOptions) -> None:
         self.options = options
         self.times = StepTimes(options)
         self.tls = Terms(options)
+        self.chosen = Screen((), use_ipv6=options.use_ipv6)
         self.screen = Screen(() if options.gateway else options.prohibited_hosts, use_ipv6=options.use_ipv6)
 
 

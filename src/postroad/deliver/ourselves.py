@@ -45,6 +45,8 @@ class Doors:
                 self._exact.add((plain, port))
 
     def lead_to_us(self, address: str, port: int) -> bool:
+        if address.startswith("/"):
+            return False  # we listen on no Unix socket
         plain = _plain(address)
         if (plain, port) in self._exact:
             return True
@@ -55,7 +57,7 @@ class Doors:
 
         Raises Unroutable (5.4.6) when we are the best ourselves.
         """
-        ours = [target.preference for target in targets if self.lead_to_us(target.address, port)]
+        ours = [target.preference for target in targets if self.lead_to_us(target.address, target.port or port)]
         if not ours:
             return list(targets)
         better = [target for target in targets if target.preference < min(ours)]

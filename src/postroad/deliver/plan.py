@@ -21,11 +21,13 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Target(NamedTuple):
-    """One address of one host. address: an IP address without brackets."""
+    """One address of one host. address: an IP address without brackets, or the path of a Unix socket, which begins with
+    "/". port: 0 for the one that is usual on the path."""
 
     preference: int
     host: str
     address: str
+    port: int = 0
 
 
 class Unroutable(Exception):
@@ -82,6 +84,9 @@ class Screen:
         refused = 0
         for mx, addresses in found:
             for address in addresses:
+                if address.startswith("/"):
+                    usable.append(Target(mx.preference, mx.name, address))
+                    continue
                 if not (ipv6 and self._use_ipv6 if ":" in address else ipv4):
                     continue
                 if self.prohibited(address):

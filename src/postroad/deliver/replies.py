@@ -17,7 +17,7 @@ from postroad.shaping import Limits
 _STAGES = {
     "banner": (Stage.BANNER,),
     "ehlo": (Stage.EHLO,),
-    "auth": (),
+    "auth": (Stage.AUTH,),
     "mail": (Stage.MAIL, Stage.RSET),
     "rcpt": (Stage.RCPT,),
     "data": (Stage.DATA,),

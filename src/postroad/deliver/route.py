@@ -6,24 +6,29 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from math import inf
 
+from postroad.config.schema import DeliveryOptions
+from postroad.config.ways import parse_ways
 from postroad.deliver.connection import Connection
 from postroad.deliver.health import Failure
+from postroad.deliver.login import Credential, read_secret
 from postroad.deliver.means import Means
 from postroad.deliver.plan import Target, Unroutable, nowhere, order
 from postroad.deliver.policies import Decision
 from postroad.deliver.resolve import Found, find_gateway, find_hosts
-from postroad.deliver.steps import Result
+from postroad.deliver.steps import LMTP, SMTP, Manner, Result
 from postroad.deliver.sts import StsPolicy
 from postroad.deliver.tls import Failure as TlsFailure
 from postroad.deliver.tls import Policy, Request, Terms, Trouble
 from postroad.deliver.tlsrpt import Place, TlsCounts
+from postroad.deliver.ways import find_ways
 from postroad.message import Reply, Stage, Verdict
 from postroad.shaping import Allowance
 
 # How long a path uses the addresses it looked up; asking again costs nothing while the resolver's cache has them.
 _LIFE = 60.0
 _REFUSED = Trouble(TlsFailure.NO_STARTTLS, "the host does not take STARTTLS")
-_TLS = (Stage.STARTTLS, Stage.TLS_HANDSHAKE)
+# Failures that say nothing about the host for other paths.
+_OURS = (Stage.STARTTLS, Stage.TLS_HANDSHAKE, Stage.AUTH)
 # How long nothing is asked again after a failure that connections which are still open outlive.
 _PAUSE = 1.0
 
@@ -34,7 +39,7 @@ class Route:
     def __init__(
         self, means: Means, allowance: Allowance, domain: str, changed: Callable[[Result | None], None]
     ) -> None:
-        self.port = allowance.delivery.port
+        self.port = _port(allowance.delivery)
         self._means = means
         self._allowance = allowance
         self._domain = domain
@@ -44,6 +49,7 @@ class Route:
         self._tls = Terms(allowance.delivery)
         self._policies: dict[str, Policy] = {}  # by host
         self._sts: StsPolicy | None = None  # for the reports
+        self._credential: Credential | None = None
         # Where failures to be safe enough are remembered: for this path alone.
         self._insecure_as = "/".join((allowance.binding.name, domain))
         self._until = -inf
@@ -75,31 +81,79 @@ class Route:
     async def _find(self) -> list[Target]:
         means = self._means
         options = self._allowance.delivery
+        if options.routes:
+            return await self._find_ways(options)
         if options.gateway:
             found, self.port = await find_gateway(options.gateway, means.resolver)
         else:
-            self.port = options.port
+            self.port = _port(options)
             own_names = {means.hostname, self._allowance.binding.ehlo_hostname}
             found = await find_hosts(self._domain, means.resolver, own_names)
             self._allowance.located([mx.name for mx, _ in found])
         # The provider that the hosts belong to may have changed the options.
         binding = self._allowance.binding
         made = means.made(self._allowance.delivery)
-        found = await self._find_policies(made.tls, found)
+        await self._find_credential(self._allowance.delivery)
+        found = await self._find_policies(made.tls, found, chosen=bool(options.gateway), port=self.port)
         screen = made.screen
         targets = screen.targets(self._domain, found, ipv4=binding.ipv4, ipv6=binding.ipv6)
         return means.doors.before_us(self._domain, targets, self.port)
 
-    async def _find_policies(self, terms: Terms, found: Found) -> Found:
+    async def _find_ways(self, options: DeliveryOptions) -> list[Target]:
+        """By the routes that the operator chose: what they name is not prohibited, what a domain names may be."""
+        means = self._means
+        self.port = _port(options)
+        own_names = {means.hostname, self._allowance.binding.ehlo_hostname}
+        located = await find_ways(parse_ways(options.routes), self._domain, means.resolver, own_names)
+        made, binding = means.made(options), self._allowance.binding
+        await self._find_credential(options)
+        targets: list[Target] = []
+        policies: dict[str, Policy] = {}
+        failure: Unroutable | None = None
+        for chosen, port in dict.fromkeys((each.chosen, each.port) for each in located):
+            group = [(each.mx, each.addresses) for each in located if (each.chosen, each.port) == (chosen, port)]
+            try:
+                group = [*await self._find_policies(made.tls, group, chosen=chosen, port=port or self.port)]
+                screen = made.chosen if chosen else made.screen
+                usable = screen.targets(self._domain, group, ipv4=binding.ipv4, ipv6=binding.ipv6)
+                targets += means.doors.before_us(self._domain, [each._replace(port=port) for each in usable], self.port)
+                policies |= self._policies
+            except Unroutable as error:
+                failure = error
+        self._policies = policies
+        if failure is not None and not targets:
+            raise failure
+        return sorted(targets, key=lambda target: target.preference)
+
+    async def _find_credential(self, options: DeliveryOptions) -> None:
+        """Read the secret again each time: it may have been changed since. Raises Unroutable."""
+        self._credential = None
+        if not options.smtp_auth_user:
+            return
+        try:
+            secret = await self._loop.run_in_executor(None, read_secret, options.smtp_auth_secret)
+        except ValueError as error:
+            raise nowhere(Verdict.DEFERRED, 451, f"4.3.5 smtp_auth_secret can't be used: {error}") from None
+        mechanism = "" if options.smtp_auth_mechanism == "any" else options.smtp_auth_mechanism
+        self._credential = Credential(options.smtp_auth_user, secret, mechanism, options.smtp_auth_in_clear)
+
+    def manner(self) -> Manner:
+        """How to hold the next session."""
+        lmtp = self._allowance.delivery.delivery_method == "lmtp"
+        if self._credential is None:
+            return LMTP if lmtp else SMTP
+        return Manner(lmtp, self._credential, f"{self._means.rng.getrandbits(128):032x}")
+
+    async def _find_policies(self, terms: Terms, found: Found, *, chosen: bool, port: int) -> Found:
         """How connections to the hosts are to be encrypted; gives those that may be connected to. Raises Unroutable."""
         options = self._allowance.delivery
         hosts = [mx.name for mx, _ in found]
         decision = Decision(dict.fromkeys(hosts, terms.policy))
         source = self._means.policies
-        if source is not None and options.gateway:
-            decision = await source.gateways(hosts, terms.policy, options, self.port)
+        if source is not None and chosen:
+            decision = await source.gateways(hosts, terms.policy, options, port)
         elif source is not None and not self._domain.startswith("["):
-            decision = await source.find(self._domain, hosts, terms.policy, options, self.port)
+            decision = await source.find(self._domain, hosts, terms.policy, options, port)
         policies = decision.policies
         self._tls, self._policies, self._sts = terms, policies, decision.sts
         if (counts := self._counts()) is not None:
@@ -162,7 +216,7 @@ class Route:
 
     def _counts(self) -> TlsCounts | None:
         """Where sessions are counted for the domain's report. How our gateway does is nothing of its business."""
-        return None if self._allowance.delivery.gateway else self._means.tls_counts
+        return None if self._allowance.delivery.gateway or self._allowance.delivery.routes else self._means.tls_counts
 
     def _count(self, connection: Connection, trouble: Trouble) -> None:
         counts = self._counts()
@@ -186,7 +240,7 @@ class Route:
         now = self._loop.time()
         options = self._allowance.delivery
         retry, most = float(options.host_failure_retry), float(options.max_host_failure_retry)
-        if result.stage in _TLS:
+        if result.stage in _OURS:
             self._means.insecure.failed(self._insecure_as, address, result.reply, now, retry, most)
         else:
             source = self._allowance.binding.source(address)
@@ -238,3 +292,7 @@ class Route:
         text = f"4.4.1 every mail host of {self._domain} failed a short time ago; the last one: {latest.reply}"
         result = Result(Verdict.DEFERRED, Reply(451, text), Stage.NOT_CONNECTED, internal=True)
         return result, max(_PAUSE, soonest.until - self._loop.time())
+
+
+def _port(options: DeliveryOptions) -> int:
+    return options.lmtp_port if options.delivery_method == "lmtp" else options.port

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from postroad.deliver.login import Credential
 from postroad.message import Reply, Ruled, Stage, Verdict
 
 
@@ -27,6 +28,7 @@ class Step(IntEnum):
     CLOSED = 13
     STARTTLS = 14
     HANDSHAKE = 15  # nothing in SMTP: the shell and the peer agree on TLS
+    AUTH = 16  # a word of the login
 
 
 class Demand(Enum):
@@ -35,6 +37,19 @@ class Demand(Enum):
     NO_TLS = 0
     TLS_IF_OFFERED = 1  # plain where the host does not offer STARTTLS, or refuses it
     TLS = 2
+
+
+class Manner(NamedTuple):
+    """How a session is held. lmtp: in LMTP (RFC 2033), else in SMTP. credential: log in with it before any message;
+    then nonce is some unguessable printable ASCII without a comma, never used before."""
+
+    lmtp: bool = False
+    credential: Credential | None = None
+    nonce: str = ""
+
+
+SMTP = Manner()
+LMTP = Manner(lmtp=True)
 
 
 class Again(Enum):
@@ -74,6 +89,7 @@ STAGES = {
     Step.CLOSED: Stage.IDLE,
     Step.STARTTLS: Stage.STARTTLS,
     Step.HANDSHAKE: Stage.TLS_HANDSHAKE,
+    Step.AUTH: Stage.AUTH,
 }
 AWAITED = {
     Step.BANNER: "the greeting",
@@ -87,4 +103,5 @@ AWAITED = {
     Step.CONTENT: "the reply to the message",
     Step.STARTTLS: "the reply to STARTTLS",
     Step.HANDSHAKE: "the TLS handshake",
+    Step.AUTH: "the reply to AUTH",
 }

@@ -21,6 +21,7 @@ class Stage(IntEnum):
     RSET = 13
     STARTTLS = 15
     TLS_HANDSHAKE = 17
+    AUTH = 23  # Momentum has no number for it
 
 
 class Reply(NamedTuple):
