@@ -283,7 +283,8 @@ _ADMIN_HEAD = """\
 # Admin API and console
 
 The same verbs, arguments and answers everywhere: over HTTP at `/api/admin/v1/VERB` with an API key that has the grant
-`admin` (arguments of a GET in the query, of a POST as a JSON object; the answer is the member `results`), and over the
+`admin` (arguments of a GET in the query, of a POST as a JSON object; the answer is the member `results`; shapes in
+`/api/v1/openapi.json`), and over the
 control socket in the data folder as one JSON line `{"verb": VERB, ARGUMENTS}` (the answer is the member `result`). The
 `postroad queue`, `message`, `path` and `console` commands ask over the socket.
 
@@ -292,6 +293,13 @@ The same verb with nothing but that token, by the same operator and within five 
 messages that were counted and are still queued. `dry_run` shows without a token. Acts are told in `console.log` in the
 data folder before they begin and after they end.
 
+The answers are those of all engines as one. Engines that do not answer are named in `missing`: what they have is not in
+the answer. Where the control process itself is away, HTTP answers 503, and commands say so; mail goes on.
+
+`trace` answers with a JSON line for each line of the dialogues (over HTTP as `application/x-ndjson`), for at most an
+hour; it ends when the client goes. Passwords are masked, of content only the first line and the size are shown. A
+reader that is too slow loses lines, and is told how many.
+
 What is in flight is on a connection: `fail` and `delay` then take hold when it comes back undelivered (they count as
 `when_it_comes_back`; that order is lost if the process ends before, the message is not), other acts leave it alone.
 """
@@ -299,10 +307,12 @@ What is in flight is on a connection: `fail` and `delay` then take hold when it 
 
 def metrics() -> str:
     """Every metric, and the alarms."""
-    from postroad.console import ALARMS, METRICS
+    from postroad.console import ALARMS, METRICS, labelled
 
     text = [NOTE.format(source="src/postroad/console/metrics.py and watch.py"), _METRICS_HEAD]
-    rows = ((f"`{m.name}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.help) for m in METRICS)
+    rows = (
+        (f"`{m.name}`", m.kind, ", ".join(f"`{name}`" for name in m.labels), m.help) for m in map(labelled, METRICS)
+    )
     text.append(_table(("metric", "type", "labels", "meaning"), rows))
     text.append("\n## Alarms\n\nThe values of the label `name`; `postroad console status` tells each in words.\n")
     text.append(_table(("alarm", "meaning"), ((f"`{name}`", meaning) for name, meaning in ALARMS.items())))
@@ -313,7 +323,8 @@ _METRICS_HEAD = """\
 # Metrics
 
 `GET /metrics` in the text format of Prometheus; from other machines with an API key that has the grant `metrics` or
-`admin`. examples/grafana/postroad.json is a dashboard of them.
+`admin`. examples/grafana/postroad.json is a dashboard of them. Whichever engine is asked, the figures are those of the
+whole server: of gauges the sum, where one makes sense; counters are told for each engine.
 """
 
 

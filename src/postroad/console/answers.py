@@ -29,7 +29,7 @@ class Overview(Struct):
     suspensions: int
     resident_octets: int
     delivery: dict[str, int]
-    journal: dict[str, int | float | str | None]
+    journal: dict[str, bool | int | float | str | None]
     alarms: list[AlarmRow]
     missing: Missing = UNSET
 
