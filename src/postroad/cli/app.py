@@ -14,6 +14,7 @@ from postroad.cli.journal import app as journal_app
 from postroad.cli.journal import audit
 from postroad.cli.message import app as message_app
 from postroad.cli.path import app as path_app
+from postroad.cli.policy import app as policy_app
 from postroad.cli.queue import app as queue_app
 from postroad.cli.send import send
 from postroad.cli.serve import serve
@@ -36,6 +37,7 @@ app.add_typer(message_app, name="message")
 app.add_typer(path_app, name="path")
 app.add_typer(console_app, name="console")
 app.add_typer(dkim_app, name="dkim")
+app.add_typer(policy_app, name="policy")
 app.command()(trace)
 app.command("smtp-user")(smtp_user)
 app.command()(send)

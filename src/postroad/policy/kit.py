@@ -134,7 +134,7 @@ class Policy:
         self.plugins = loaded.plugins
         self._opened = False
         self._to_close: list[Plugin] = []
-        self._hooks = [hook for hook in loaded.hooks.all if not phases or hook.phase in phases]
+        self.hooks = [hook for hook in loaded.hooks.all if not phases or hook.phase in phases]
 
     async def open(self) -> None:
         """Raises PluginError."""
@@ -198,7 +198,7 @@ class Policy:
 
     async def _ask(self, phase: str, facts: object, listener: str) -> tuple[Verdict | None, list[Said]]:
         await self.open()
-        trace = Trace(self._hooks)
+        trace = Trace(self.hooks)
         try:
             said = trace.hooks.ask(trace.hooks.chain(phase, listener), facts)
             verdict = said if said is None or isinstance(said, Verdict) else await said
@@ -210,7 +210,7 @@ class Policy:
         self, session: Session, sender: str, recipients: list[Recipient], raw: bytes | str, method: str
     ) -> Result:
         await self.open()
-        trace, kept = Trace(self._hooks), _Kept()
+        trace, kept = Trace(self.hooks), _Kept()
         given = Transaction(sender, recipients, Body(crlf(raw)), connection=_connection(session), method=method, id=1)
         done: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
         try:
