@@ -147,8 +147,15 @@ def _limits(path: Path, waiting: int, now: float) -> list[LimitLook]:
     for gate in allowance.gates:
         if gate.most == inf:
             continue
-        binds = short and not gate.room(allowance)
         text = f"{gate.name}: {gate.open} of {gate.most:.0f} connections are open"
+        if allowance.lease is None:
+            binds = short and not gate.room(allowance)
+        else:  # the lender decides, and says which gate was full
+            refused = allowance.lease.refused
+            binds = short and refused is not None and refused[0] == gate.name
+            text += " in this engine"
+            if binds and refused is not None:
+                text += f", {refused[1]} in all: it waits for one to end"
         found.append(LimitLook(gate.name, gate.most, None, gate.open, binds, None, text))
     for kind, throttles in allowance.throttles():
         for throttle in throttles:
@@ -156,7 +163,10 @@ def _limits(path: Path, waiting: int, now: float) -> list[LimitLook]:
             for window in throttle.windows:
                 binds = waiting > 0 and wait > 0 and (kind == "messages" or short)
                 text = f"{kind}: {window.most} in {window.seconds:g} s"
-                if wait > 0:
+                if allowance.lease is not None:
+                    binds = waiting > 0 and kind == "messages" and allowance.lease.wanting
+                    text += ", all engines together"
+                elif wait > 0:
                     text += f"; the next one in {wait:.1f} s"
                 ceiling = window.most / window.seconds if kind == "messages" else None
                 found.append(
