@@ -3,6 +3,7 @@
 from postroad.inject.commands import BadCommand, Chunk
 from postroad.inject.events import Connect, Content, Data, Envelope, Event, Hello, Mail, Rcpt, Refusal
 from postroad.inject.machine import Machine
+from postroad.inject.msysapi import MsysApi
 from postroad.inject.server import SmtpListener
 from postroad.inject.tables import TABLE, State, draw
 
@@ -18,6 +19,7 @@ __all__ = [
     "Hello",
     "Machine",
     "Mail",
+    "MsysApi",
     "Rcpt",
     "Refusal",
     "SmtpListener",

@@ -39,12 +39,19 @@ class Consulting(Doorman):
     # --- what the session calls instead of answering yes --------------------------------------------------------------
 
     def _may_connect(self) -> None:
+        if self._free("connect"):
+            return
         self._consult("connect", Connect, self._answered)
 
     def _may_greet(self, name: str) -> None:
+        if self._free("ehlo"):
+            return
         self._consult("ehlo", lambda session: Ehlo(session, name), self._answered)
 
     def _may_send(self, envelope: Envelope) -> None:
+        if self._free("mail_from"):
+            return
+
         def heard(verdict: Verdict | None) -> None:
             self._tell_refusal(verdict, envelope, "")
             self._answered(verdict)
@@ -52,6 +59,8 @@ class Consulting(Doorman):
         self._consult("mail_from", lambda session: MailFrom(session, envelope.sender), heard)
 
     def _may_receive(self, event: Rcpt) -> None:
+        if self._free("rcpt_to"):
+            return
         envelope, recipient = event.envelope, event.recipient
         facts: RcptTo | None = None
 
@@ -72,6 +81,9 @@ class Consulting(Doorman):
         self._consult("rcpt_to", make, heard)
 
     def _may_begin_content(self, envelope: Envelope) -> None:
+        if self._free("data"):
+            return
+
         def make(session: Session) -> Data:
             return Data(session, envelope.sender, tuple(recipient.address for recipient in envelope.recipients))
 
@@ -94,6 +106,15 @@ class Consulting(Doorman):
         self._consult("auth", lambda session: AuthFacts(session, user, mechanism, account is not None), heard)
 
     # --- how it is asked ----------------------------------------------------------------------------------------------
+
+    def _free(self, phase: str) -> bool:
+        """No hook has anything to say here: then the answer is yes, and given. First of all, because this is each
+        command of each message."""
+        listener = self._listener
+        if listener.hooks().chain(phase, listener.options.address):
+            return False
+        self._machine.answer()
+        return True
 
     def _consult(self, phase: str, make: Callable[[Session], object], heard: Heard) -> None:
         hooks = self._listener.hooks()

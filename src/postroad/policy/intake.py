@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from typing import Any
 
 from postroad.message import (
@@ -30,6 +29,7 @@ from postroad.message import (
     Transaction,
 )
 from postroad.message.address import AddressError, parse_mailbox
+from postroad.message.together import accept_together
 from postroad.policy.binding import BINDING, GROUP
 from postroad.policy.content import Content
 from postroad.policy.facts import Incoming, OneRecipient, Session
@@ -199,30 +199,23 @@ class _Sorted:
         self._order.append(made)
 
     def hand_over(self, acceptor: Acceptor, done: Done) -> None:
-        given = self._given
-        if len(self._groups) == 1:
-            ((key, recipients),) = self._groups.items()
-            acceptor.accept(self._transaction(*key, recipients, given.id), done)
+        given, order = self._given, self._order
+        parts = [
+            self._transaction(sender, octets, recipients, given.id if recipients[0] is order[0] else 0)
+            for (sender, octets), recipients in self._groups.items()
+        ]
+        if len(parts) == 1:
+            acceptor.accept(parts[0], done)
             return
-        waiting = len(self._groups)
-        ids: dict[Recipient, int] = {}
-        refused: list[Refused] = []
+        sent = [recipient for part in parts for recipient in part.recipients]
 
-        def part_done(recipients: list[Recipient], result: Accepted | Refused) -> None:
-            nonlocal waiting
-            waiting -= 1
-            if isinstance(result, Refused):
-                refused.append(result)
-            else:
-                ids.update(zip(recipients, result.ids, strict=True))
-            if not waiting:
-                done(refused[0] if refused else Accepted([ids[recipient] for recipient in self._order]))
+        def kept(result: Accepted | Refused) -> None:
+            if isinstance(result, Accepted):
+                ids = dict(zip(sent, result.ids, strict=True))
+                result = Accepted([ids[recipient] for recipient in order])
+            done(result)
 
-        # All in one turn of the loop, so that they share one commit: they are kept or refused together.
-        for (sender, octets), recipients in self._groups.items():
-            number = given.id if recipients[0] is self._order[0] else 0
-            part = self._transaction(sender, octets, recipients, number)
-            acceptor.accept(part, partial(part_done, recipients))
+        accept_together(acceptor, parts, kept)
 
     def _transaction(self, sender: str, octets: bytes, recipients: list[Recipient], number: int) -> Transaction:
         given = self._given

@@ -17,7 +17,7 @@ from postroad.config.schema import Config
 from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
-from postroad.inject import SmtpListener
+from postroad.inject import MsysApi, SmtpListener
 from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
@@ -173,7 +173,7 @@ class Engine:
                 options,
                 hostname=hostname,
                 acceptor=marked(
-                    Intake(self._signing, self.policies.hooks, options.address),
+                    MsysApi(Intake(self._signing, self.policies.hooks, options.address), self.bindings.is_group),
                     binding=options.binding,
                     group=options.group,
                 ),

@@ -1,0 +1,28 @@
+"""Several transactions kept as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from postroad.message.model import Transaction
+from postroad.message.seams import Accepted, Acceptor, Refused
+
+
+def accept_together(
+    acceptor: Acceptor, parts: Sequence[Transaction], done: Callable[[Accepted | Refused], None]
+) -> None:
+    """Hand all parts over in one turn of the loop, so that they share a commit and are kept or refused together. done
+    gets the ids in the order of the parts and their recipients; or a refusal, when there was one."""
+    results: list[Accepted | Refused | None] = [None] * len(parts)
+
+    def part_done(at: int, result: Accepted | Refused) -> None:
+        results[at] = result
+        if None in results:
+            return
+        refused = [each for each in results if isinstance(each, Refused)]
+        ids = [number for each in results if isinstance(each, Accepted) for number in each.ids]
+        done(refused[0] if refused else Accepted(ids))
+
+    for at, part in enumerate(parts):
+        acceptor.accept(part, partial(part_done, at))
