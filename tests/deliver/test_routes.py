@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from postroad.config.schema import BindingOptions
 from postroad.config.ways import OWN_MX, Way, parse_way
 from postroad.message import Verdict
 from postroad.net import MxHost
@@ -218,3 +219,33 @@ async def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
     async with scene(free_port(), shelf=Shelf([message()]), routes=[f"unix:{tmp_path}/absent"]) as at:
         await at.run(1)
         assert at.shelf.outcome().verdict is T and "absent" in at.shelf.outcome().reply.text
+
+
+# --- whom a domain names ----------------------------------------------------------------------------------------------
+
+
+async def test_a_binding_of_the_other_family_waits_for_an_address_it_can_use() -> None:
+    peer = Peer()
+    bindings = [BindingOptions(name="six", source_address6="::1")]
+    async with peers(peer) as port, scene(port, shelf=Shelf([message(binding="six")]), bindings=bindings) as at:
+        at.wake(binding="six")
+        await at.shelf.until(1)
+        outcome = at.shelf.outcome()
+    assert (outcome.verdict, outcome.reply.code) == (T, 451) and "4.4.4" in outcome.reply.text
+    assert peer.connections == 0
+
+
+async def test_a_binding_of_one_family_passes_hosts_of_the_other_over() -> None:
+    four, six = Peer(), Peer()
+    names = Names()
+    names.point(DOMAIN, "127.0.0.1", "::1")
+    bindings = [BindingOptions(name="six", source_address6="::1")]
+    shelf = Shelf([message(binding="six")])
+    async with (
+        peers(four, six, hosts=["127.0.0.1", "::1"]) as port,
+        scene(port, shelf=shelf, names=names, bindings=bindings) as at,
+    ):
+        at.wake(binding="six")
+        await at.shelf.until(1)
+        assert (shelf.outcome().verdict, shelf.outcome().host) == (D, f"mx2.{DOMAIN}")
+    assert four.connections == 0

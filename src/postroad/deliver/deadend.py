@@ -35,18 +35,15 @@ class DeadEnd:
         self._swept = swept
         self._quiet = quiet
         self._sweep: Sweep | None = None
+        self.sweeping = False  # a plain attribute: it is asked for every message
         self._stopping = False
-
-    @property
-    def sweeping(self) -> bool:
-        """All that waits is being settled."""
-        return self._sweep is not None
 
     def settle(self, outcome: Outcome, counted: Callable[[], None] | None = None) -> None:
         """So ends the attempt of all that waits now, or of the first BULK when they are deferred. What is carried ends
         as it went on its last connection."""
         self.settle_all_carried()
         if not self._stopping and self._sweep is None:
+            self.sweeping = True
             self._sweep = Sweep(
                 self._means.supply,
                 *self._key,
@@ -70,6 +67,7 @@ class DeadEnd:
     def _on_swept(self) -> None:
         left = self._sweep is not None and self._sweep.cut
         self._sweep = None
+        self.sweeping = False
         self._swept(left)
 
     def settle_all_carried(self) -> None:
