@@ -4,6 +4,7 @@
     python -m bench.relay --sizes 10240 --rounds 5 --no-postfix
     python -m bench.relay --engines 2 --sizes 10240 --no-postfix
                                                 one engine and two: one smtp-source for each engine's domain
+    python -m bench.relay --sign --sizes 10240   the same with DKIM signatures, Ed25519 and RSA-2048
     python -m bench.relay --million             memory and recovery with 1,000,000 messages queued
 
 Raw (smtp-source straight to smtp-sink) is the limit of the load tools on this machine in the same run. Ratios between
@@ -29,11 +30,19 @@ from typing import NamedTuple
 
 from bench.machine import BenchError, Count, Meter, free_port, program, running
 from bench.peers import DURABILITY, postfix, postroad
+from postroad.auth.dkim import Algorithm, PrivateKey
 from postroad.serve.owner import owner
 
 SESSIONS = 30
 SIZES = (2048, 10240, 102400)
 _STALL = 20.0  # seconds without a delivery that end a run
+
+
+class Peer(NamedTuple):
+    """engines: 0 for what is no Postroad. sign: algorithm of a DKIM key for the sender's domain, or None."""
+
+    engines: int = 0
+    sign: Algorithm | None = None
 
 
 class Result(NamedTuple):
@@ -168,14 +177,13 @@ def run_round(
     size: int,
     *,
     kept: bool,
-    peers: dict[str, int],
+    peers: dict[str, Peer],
     seconds: float,
     latencies: list[Latency],
     domains: list[str],
 ) -> list[Result]:
-    """peers: name, and the number of engines where it has some."""
     results = []
-    for peer, engines in peers.items():
+    for peer, (engines, sign) in peers.items():
         messages = amount(peer, size, seconds)
         with sink(folder) as (sink_port, sink_pid, count), contextlib.closing(Meter(sink_pid)) as sink_meter:
             if peer == "raw":
@@ -184,7 +192,8 @@ def run_round(
                 )
                 continue
             if engines:
-                server = postroad(Path(tempfile.mkdtemp(dir=folder)), sink_port, engines=engines)
+                own = Path(tempfile.mkdtemp(dir=folder))
+                server = postroad(own, sink_port, _signing(own, sign), engines=engines)
             else:
                 server = postfix(sink_port)
             with server as (port, pid):
@@ -195,6 +204,14 @@ def run_round(
                     latencies.append(latency(port, size, max(messages // 4, SESSIONS)))
             meter.close()
     return results
+
+
+def _signing(folder: Path, algorithm: Algorithm | None) -> str:
+    """Lines of a configuration; they stand behind all others."""
+    if algorithm is None:
+        return ""
+    (folder / "key.pem").write_bytes(PrivateKey.generate("src.example", "bench", algorithm).pem())
+    return '[[dkim]]\ndomain = "src.example"\nselector = "bench"\nkey = "key.pem"\n'
 
 
 def table(results: list[Result]) -> list[str]:
@@ -250,6 +267,7 @@ def main() -> None:
     parser.add_argument("--new", action="store_true", help="also 10 KB with a new session for each message")
     parser.add_argument("--no-postfix", action="store_true")
     parser.add_argument("--engines", type=int, default=1, help="also Postroad with so many engines")
+    parser.add_argument("--sign", action="store_true", help="also Postroad with DKIM signatures")
     parser.add_argument("--million", action="store_true", help="memory and recovery with many messages queued")
     parser.add_argument("--queued", type=int, default=1_000_000, help="how many, with --million")
     parser.add_argument("--json", type=Path, help="append every single result to this file, a JSON line each")
@@ -261,11 +279,13 @@ def main() -> None:
 
             print("\n".join([about(), "", *million(folder, arguments.queued)]))
             return
-        peers = {"raw": 0, "postroad": 1}
+        peers = {"raw": Peer(), "postroad": Peer(1)}
         if arguments.engines > 1:
-            peers[f"postroad, {arguments.engines} engines"] = arguments.engines
+            peers[f"postroad, {arguments.engines} engines"] = Peer(arguments.engines)
+        if arguments.sign:
+            peers |= {f"postroad, {kind.value}": Peer(1, kind) for kind in Algorithm}
         if not arguments.no_postfix:
-            peers["postfix"] = 0
+            peers["postfix"] = Peer()
         domains = destinations(arguments.engines)
         cases = [(int(size), True) for size in arguments.sizes.split(",")]
         if arguments.new:
