@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from bench.machine import BenchError, Meter, free_port, rss, running, tree
 from bench.relay import about, sink
 from postroad.auth import new_key
-from postroad.serve import ask
+from postroad.serve import ControlError, ask
 
 CHUNK = 5_000  # recipients of one request
 SMALL = 20_000
@@ -73,6 +73,7 @@ def drain(folder: Path, messages: int, per_domain: int) -> Drained:
         config.write_text(_CONFIG.format(port=port, http=web, key_hash=key_hash, next_hop=next_hop))
         serve = [sys.executable, "-m", "postroad", "serve", "--config", str(config)]
         with (folder / "log").open("ab") as log, running(serve, port, stderr=log) as process:
+            _answering(folder)
             _confirmed(folder, "suspend", all=True)
             empty = rss_of_all(process.pid)
             began = time.monotonic()
@@ -131,6 +132,20 @@ def look(folder: Path, messages: int) -> dict[str, float]:
             if counted > messages or not counted:
                 raise BenchError(f"{counted} messages are queued, not {messages}")
     return found
+
+
+def _answering(folder: Path) -> None:
+    """Commands may be heard a moment later than SMTP."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            ask(folder / "data", "status", wait=None)
+        except ControlError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _confirmed(folder: Path, verb: str, **arguments: object) -> None:
