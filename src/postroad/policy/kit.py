@@ -22,14 +22,25 @@ from typing import Any, Self
 
 from postroad.config import load as load_config
 from postroad.config.schema import Config, PolicyOptions
-from postroad.message import Accepted, Body, Context, Recipient, Refused, Rejection, Reply, Transaction
+from postroad.message import (
+    EXPIRES_IN,
+    PRIORITY,
+    Accepted,
+    Body,
+    Context,
+    Recipient,
+    Refused,
+    Rejection,
+    Reply,
+    Transaction,
+)
 from postroad.message.address import parse_mailbox
 from postroad.net import Clock, DnsResolver, Resolver, SystemClock
 from postroad.policy.binding import BINDING, GROUP
 from postroad.policy.content import Content
 from postroad.policy.dialogue import Dialogue
 from postroad.policy.facts import Session
-from postroad.policy.intake import DECIDED, EXPIRES_IN, PRIORITY, Intake
+from postroad.policy.intake import DECIDED, Intake
 from postroad.policy.plugin import Plugin, PluginError
 from postroad.policy.policies import PolicySet, load_policies
 from postroad.policy.trace import Said, Trace
