@@ -207,7 +207,7 @@ def _operation(asked: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
 
 
 def _status(asked: Mapping[str, Any], answers: Answers) -> list[Any]:
-    """serve.EngineStats: live, in_flight, recovered, refusal, sessions, delivery, journal, and what else is a number."""
+    """serve.EngineStats: live, in_flight, recovered, refusal, sessions, delivery, journal, and other numbers."""
     ones = list(answers.values())
     recovered = [one[2] for one in ones]
     refusals = {number: {"refusal": one[3]} for number, one in answers.items()}
