@@ -328,7 +328,15 @@ whole server: of gauges the sum, where one makes sense; counters are told for ea
 """
 
 
+def hooks() -> str:
+    """Phases of policy, and what hooks and rules may do in each."""
+    from postroad.cli.hookspage import hooks_page
+
+    return NOTE.format(source="src/postroad/policy/") + hooks_page(_table)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "hooks.md": hooks,
     "admin-api.md": admin_api,
     "metrics.md": metrics,
     "configuration.md": configuration,

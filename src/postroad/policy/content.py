@@ -40,6 +40,7 @@ class Content:
 
     @property
     def octets(self) -> bytes:
+        """The whole message."""
         return self._octets
 
     def __len__(self) -> int:
@@ -60,6 +61,7 @@ class Content:
         return None if raw is None else decode_words(raw)
 
     def get_all(self, name: str) -> list[str]:
+        """The texts of all fields of this name, in order."""
         return [decode_words(raw) for raw in all_fields(self._octets, _name(name), self.header_size)]
 
     def raw(self, name: str) -> list[bytes]:
@@ -67,6 +69,7 @@ class Content:
         return all_fields(self._octets, _name(name), self.header_size)
 
     def count(self, name: str) -> int:
+        """How many fields of this name there are."""
         return count(self._octets, _name(name), self.header_size)
 
     def names(self) -> list[str]:
@@ -102,7 +105,7 @@ class Content:
         self._become(octets[:start] + made + octets[end:])
 
     def remove(self, name: str) -> int:
-        """How many there were."""
+        """Take all fields of this name out. Returns how many there were."""
         found = list(self._spans(name))
         octets = self._octets
         for start, end in reversed(found):
@@ -121,6 +124,7 @@ class Content:
 
     @property
     def body(self) -> bytes:
+        """Octets behind the header section."""
         return self._octets[self.header_size :]
 
     @property
@@ -138,9 +142,11 @@ class Content:
         return [part for part in leaves if kind in ("", part.type)]
 
     def text(self, part: Part) -> str:
+        """A text part, decoded."""
         return part.text(self._octets)
 
     def data(self, part: Part) -> bytes:
+        """A part without its transfer encoding."""
         return part.octets(self._octets)
 
     def replace_text(self, part: Part, text: str) -> None:
