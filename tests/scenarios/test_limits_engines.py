@@ -17,8 +17,9 @@ from postroad.serve import ask
 from tests.scenarios.counting import Came, CountingSink
 from tests.scenarios.server import Server, free_port, serving, until
 
-# Minutes on a busy machine. Not steady yet: test_connections has failed here with several engines after the kill and the
-# reload (7 connections at a limit lowered to 4), and it is not known yet whether the limits or the test are at fault.
+# Minutes on a busy machine. Not steady yet: test_connections has failed here with several engines after the kill and
+# the reload (7 connections at a limit lowered to 4), and it is not known yet whether the limits or the test are at
+# fault.
 pytestmark = pytest.mark.soak
 
 HOSTS = ("127.0.0.21", "127.0.0.22", "127.0.0.23")
