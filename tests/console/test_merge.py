@@ -229,3 +229,12 @@ def test_status_and_queues_of_old() -> None:
 def test_one_engine_is_told_as_it_is(verb: str) -> None:
     answer = {"anything": object()}
     assert merge(verb, {}, {2: answer}) is answer
+
+
+def test_what_hooks_said_adds_up() -> None:
+    one = {"plugin": "mine", "phase": "rcpt_to", "calls": 3, "errors": 1, "said": {"reject": 2}}
+    two = {"plugin": "mine", "phase": "rcpt_to", "calls": 4, "errors": 0, "said": {"reject": 1, "discard": 1}}
+    other = {"plugin": "mine", "phase": "data", "calls": 1, "errors": 0, "said": {}}
+    merged = merge("policies", {}, {0: {"policies": [one]}, 1: {"policies": [two, other]}})
+    both = one | {"calls": 7, "errors": 1, "said": {"reject": 3, "discard": 1}}
+    assert merged == {"policies": [both, other]}

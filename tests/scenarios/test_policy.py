@@ -195,3 +195,21 @@ def test_what_goes_out_is_signed_after_all_policy(tmp_path: Path) -> None:
             assert b"X-Tenant: client.test" in content
         until(server.quiet, "all is over")
         audit(server)
+
+
+def test_hooks_are_counted_over_all_engines(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    with FarEnd() as far, serving(tmp_path, gateway=far.port, extra=EXTRA, engines=2) as server:
+        setting = Setting(tmp_path, far, server)
+        for number in range(10):
+            setting.send(f"u{number}@d{number}.test", "banned@a.test")
+        until(lambda: len(far.copies()) == 10, "all arrive")
+        done = server.command("policy", "list", "--json", "--config", str(server.config))
+        assert done.returncode == 0, done.stderr
+        rows = {(row["plugin"], row["phase"]): row for row in json.loads(done.stdout)}
+        assert rows["mine", "rcpt_to"]["calls"] == 20
+        assert rows["mine", "rcpt_to"]["said"] == {"reject": 10}
+        assert rows["mine", "before_attempt"]["calls"] == 10
+        assert rows["no-viruses", "message"]["calls"] == 10
+        until(server.quiet, "all is over")
+        audit(server)

@@ -177,6 +177,21 @@ class Suspensions(Struct):
     suspensions: list[SuspensionRow]
 
 
+class PolicyRow(Struct):
+    """Since the policy was loaded. said: how often it returned what."""
+
+    plugin: str
+    phase: str
+    calls: int
+    errors: int
+    said: dict[str, int]
+
+
+class PolicyRows(Struct):
+    policies: list[PolicyRow]
+    missing: Missing = UNSET
+
+
 class TraceLine(Struct):
     """One line of a stream of such objects."""
 
@@ -202,6 +217,7 @@ ANSWERS: dict[str, type[Struct]] = {
     **dict.fromkeys(("retry", "fail", "delay", "rebind", "reroute", "flush"), Operation),
     **dict.fromkeys(("suspend", "resume"), SuspensionRow),
     "suspensions": Suspensions,
+    "policies": PolicyRows,
     "trace": TraceLine,
     "log": Log,
 }

@@ -187,6 +187,9 @@ class Console:
     async def suspensions(self, _: given.Arguments, who: str) -> object:
         return {"suspensions": [rule_row(rule) for rule in self.parts.queue.suspensions.rules.values()]}
 
+    async def policies(self, _: given.Arguments, who: str) -> object:
+        return {"policies": [count._asdict() for count in self.parts.policies.counts()]}
+
     async def trace(self, wanted: given.Trace, who: str) -> object:
         """An async iterator of lines."""
         if not wanted.domain and not wanted.peer:
@@ -409,6 +412,9 @@ VERBS = {
         Verb("suspend", given.Suspend, Console.suspend, "Give no mail of a path, domain or binding out.", True),
         Verb("resume", given.Resume, Console.resume, "Let go of what was suspended.", True),
         Verb("suspensions", given.Arguments, Console.suspensions, "What is suspended."),
+        Verb(
+            "policies", given.Arguments, Console.policies, "The hooks of plug-ins and rules, and what they have said."
+        ),
         Verb("trace", given.Trace, Console.trace, "SMTP dialogues as they pass, a JSON line for each of theirs."),
         Verb("log", given.Log, Console.log, "Who did what, the newest last."),
     )

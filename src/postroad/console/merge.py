@@ -206,6 +206,16 @@ def _operation(asked: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
     return told
 
 
+def _policies(asked: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in answers.values():
+        for row in one["policies"]:
+            before = rows.get((row["plugin"], row["phase"]))
+            said = _sums([*([before["said"]] if before else []), row["said"]])
+            rows[row["plugin"], row["phase"]] = _sums([*([before] if before else []), row]) | {"said": said}
+    return {"policies": list(rows.values())}
+
+
 def _status(asked: Mapping[str, Any], answers: Answers) -> list[Any]:
     """serve.EngineStats: live, in_flight, recovered, refusal, sessions, delivery, journal, and other numbers."""
     ones = list(answers.values())
@@ -238,6 +248,7 @@ MERGES: dict[str, Callable[[Mapping[str, Any], Answers], Any]] = {
     "message-explain": _explain,
     "path-explain": _path,
     **dict.fromkeys(("retry", "fail", "delay", "rebind", "reroute", "flush"), _operation),
+    "policies": _policies,
     "status": _status,
     "queues": _queues,
 }

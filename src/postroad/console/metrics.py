@@ -61,6 +61,8 @@ OPENED = _counter("connections_opened", "Connections to receivers asked for, sin
 AVOIDED = _gauge("hosts_avoided", "Hosts left alone since they failed a short time ago, once for each source address.")
 RULED = _counter("reply_rules", "How often each rule on replies acted, since the start.", "rule")
 BLACKHOLED = _counter("blackholed", "Messages that a blackhole ended, since the start.")
+POLICY_CALLS = _counter("policy_calls", "How often each hook was asked, since it was loaded.", "policy", "phase")
+POLICY_ERRORS = _counter("policy_errors", "How often each hook failed, since it was loaded.", "policy", "phase")
 COMMITS = _counter("journal_commits", "Commits of the journal, since the start.")
 COMMIT_TIME = _counter("journal_commit_seconds", "Time that all commits took, from the first write to the last sync.")
 COMMITTED = _counter("journal_records", "Records committed, by stream, since the start.", "stream")
@@ -99,6 +101,8 @@ METRICS = (
         AVOIDED,
         RULED,
         BLACKHOLED,
+        POLICY_CALLS,
+        POLICY_ERRORS,
         COMMITS,
         COMMIT_TIME,
         COMMITTED,
@@ -122,6 +126,7 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
     journal = parts.journal.stats()
     summary = queue.summary()
     totals = {state: sum(getattr(count, state) for count in summary) for state in ("active", "delayed", "in_flight")}
+    hooks = parts.policies.counts()
     named = dict.fromkeys(ALARMS, 0)
     for alarm in alarms:
         named[alarm.name] += 1
@@ -151,6 +156,8 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         Sample(AVOIDED, delivery.avoided),
         *(Sample(RULED, number, (name,)) for name, number in parts.deliverer.rule_counts().items()),
         Sample(BLACKHOLED, delivery.blackholed),
+        *(Sample(POLICY_CALLS, hook.calls, (hook.plugin, hook.phase)) for hook in hooks),
+        *(Sample(POLICY_ERRORS, hook.errors, (hook.plugin, hook.phase)) for hook in hooks),
         Sample(COMMITS, journal.commits),
         Sample(COMMIT_TIME, journal.commit_seconds),
         Sample(COMMITTED, journal.committed_mail, ("mail",)),

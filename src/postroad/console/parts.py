@@ -14,6 +14,7 @@ from postroad.events import Hose
 from postroad.journal import Journal
 from postroad.message import Reply
 from postroad.net import Clock, Tap
+from postroad.policy import Policies
 from postroad.queue import Queue
 
 
@@ -40,6 +41,7 @@ class Parts:
     sessions: Callable[[], int]
     recovered: Callable[[], int | None]
     tap: Callable[[Tap | None], None]
+    policies: Policies
 
     def refusal(self) -> Reply | None:
         return self.queue.refusal()

@@ -164,6 +164,7 @@ class Engine:
                 self._sessions,
                 lambda: self._recovered,
                 self._listen_in,
+                self.policies,
             ),
             alone=admin is None,
         )
