@@ -24,4 +24,4 @@ def test_everything_is_on_the_page() -> None:
 def test_phases_that_are_neighbours_are_joined() -> None:
     page = PAGES["hooks.md"]()
     assert "| `peer` | IP address of the client | `connect` to `final_validation` |" in page
-    assert "`rcpt_to`, `each_recipient` to `final_validation`" in page
+    assert "`rcpt_to`, `each_recipient` to `before_attempt`" in page
