@@ -87,7 +87,7 @@ def test_json_and_a_refusal(folder: Path) -> None:
     assert told["refused"] == "550 5.7.1 closed" and told["messages"] == []
     assert told["said"][-1] == {
         "phase": "mail_from",
-        "hook": "closed",
+        "plugin": "closed",
         "recipient": "",
         "said": "reject 550 5.7.1 closed",
         "changed": [],
@@ -140,14 +140,14 @@ def test_mistakes_are_explained(folder: Path) -> None:
 
 def test_a_list_without_a_server(folder: Path) -> None:
     rows = json.loads(run(folder, "list", "--json").stdout)
-    assert [(row["phase"], row["hook"], row["listeners"], row["calls"]) for row in rows] == [
+    assert [(row["phase"], row["plugin"], row["listeners"], row["calls"]) for row in rows] == [
         ("connect", "mine", [], None),
         ("mail_from", "closed", ["127.0.0.1:25"], None),
         ("rcpt_to", "mine", [], None),
         ("each_recipient", "mine", [], None),
     ]
     lines = [" ".join(line.split()) for line in run(folder, "list").stdout.splitlines()]
-    assert lines[0] == "phase hook listeners calls errors said"
+    assert lines[0] == "phase plugin listeners calls errors said"
     assert "mail_from closed 127.0.0.1:25 - - -" in lines
     (folder / "postroad.toml").write_text("")
     assert "No [[policy]] and no [[rule]]" in run(folder, "list").stdout
@@ -213,5 +213,10 @@ def test_a_replay_of_what_a_real_server_took(tmp_path: Path) -> None:
         assert json.loads(replay("--json", "--from", "end").stdout)["mails"] == 0
 
         rows = json.loads(server.command("policy", "list", "--json").stdout)
-        assert [(row["hook"], row["phase"]) for row in rows] == [("old", "each_recipient")]
+        (row,) = rows
+        assert (row["plugin"], row["phase"], row["calls"], row["said"]) == ("old", "each_recipient", 4, {"reject": 1})
+        assert not row["errors"]
+        server.config.write_text(changed.read_text())  # and not loaded yet
+        people = server.command("policy", "list").stdout
+        assert "The server runs with others, which the file does not have: old.each_recipient" in people
         assert server.stop() == 0

@@ -108,7 +108,7 @@ async def _session(
 
 def _show(result: Any, said: list[Said], raw: bytes) -> None:
     table(
-        ("phase", "hook", "recipient", "said", "changed"),
+        ("phase", "plugin", "recipient", "said", "changed"),
         [(one.phase, one.plugin, one.recipient or None, one.text, ", ".join(one.changed) or None) for one in said],
     )
     say("")
@@ -149,7 +149,7 @@ def _as_json(result: Result | Any, said: list[Said]) -> dict[str, object]:
         "said": [
             {
                 "phase": one.phase,
-                "hook": one.plugin,
+                "plugin": one.plugin,
                 "recipient": one.recipient,
                 "said": one.text,
                 "changed": one.changed,
@@ -197,13 +197,13 @@ def list_hooks(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     if not rows:
         say("No [[policy]] and no [[rule]] is configured.")
         return
-    head = ("phase", "hook", "listeners", "calls", "errors", "said")
+    head = ("phase", "plugin", "listeners", "calls", "errors", "said")
     table(
         head,
         (
             (
                 row["phase"],
-                row["hook"],
+                row["plugin"],
                 ", ".join(row["listeners"]) or "all",
                 row["calls"],
                 row["errors"],
@@ -220,7 +220,7 @@ def list_hooks(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
 def _row(hook: Hook, count: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "phase": hook.phase,
-        "hook": hook.plugin,
+        "plugin": hook.plugin,
         "listeners": sorted(hook.listeners),
         "time_limit": hook.time_limit,
         "on_error": hook.on_error,
