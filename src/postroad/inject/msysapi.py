@@ -24,7 +24,7 @@ from postroad.message import (
 )
 from postroad.message.address import AddressError, parse_mailbox
 from postroad.message.header import field, header_end
-from postroad.message.together import accept_together
+from postroad.message.together import accept_together, part
 from postroad.policy import GROUP, Content
 
 _NAME = b"X-MSYS-API"
@@ -183,19 +183,7 @@ def _parts(given: Transaction, asked: _Asked, is_pool: Callable[[str], bool]) ->
         recipient.event = meta | (recipient.event or {})
 
     def made(recipients: list[Recipient], octets: bytes, number: int) -> Transaction:
-        return Transaction(
-            given.sender,
-            recipients,
-            Body(octets, given.body.trace),
-            connection=given.connection,
-            context=context,
-            method=given.method,
-            ret=given.ret,
-            envid=given.envid,
-            smtputf8=given.smtputf8,
-            event=event,
-            id=number,
-        )
+        return part(given, recipients, number, body=Body(octets, given.body.trace), context=context, event=event)
 
     parts = [made([*given.recipients, *copies["cc"], *copies["archive"]], octets, given.id)]
     for recipient in copies["bcc"]:

@@ -29,7 +29,7 @@ from postroad.message import (
     Transaction,
 )
 from postroad.message.address import AddressError, parse_mailbox
-from postroad.message.together import accept_together
+from postroad.message.together import accept_together, part
 from postroad.policy.binding import BINDING, GROUP
 from postroad.policy.content import Content
 from postroad.policy.facts import Incoming, OneRecipient, Session
@@ -200,14 +200,15 @@ class _Sorted:
 
     def hand_over(self, acceptor: Acceptor, done: Done) -> None:
         given, order = self._given, self._order
-        parts = [
-            self._transaction(sender, octets, recipients, given.id if recipients[0] is order[0] else 0)
-            for (sender, octets), recipients in self._groups.items()
-        ]
+        parts = []
+        for (sender, octets), recipients in self._groups.items():
+            body = given.body if octets is given.body.content else Body(octets, given.body.trace)
+            number = given.id if recipients[0] is order[0] else 0
+            parts.append(part(given, recipients, number, sender=sender, body=body, context=self._context))
         if len(parts) == 1:
             acceptor.accept(parts[0], done)
             return
-        sent = [recipient for part in parts for recipient in part.recipients]
+        sent = [recipient for each in parts for recipient in each.recipients]
 
         def kept(result: Accepted | Refused) -> None:
             if isinstance(result, Accepted):
@@ -216,23 +217,6 @@ class _Sorted:
             done(result)
 
         accept_together(acceptor, parts, kept)
-
-    def _transaction(self, sender: str, octets: bytes, recipients: list[Recipient], number: int) -> Transaction:
-        given = self._given
-        body = given.body if octets is given.body.content else Body(octets, given.body.trace)
-        return Transaction(
-            sender,
-            recipients,
-            body,
-            connection=given.connection,
-            context=self._context,
-            method=given.method,
-            ret=given.ret,
-            envid=given.envid,
-            smtputf8=given.smtputf8,
-            event=given.event,
-            id=number,
-        )
 
 
 def _session(given: Transaction, listener: str) -> Session:

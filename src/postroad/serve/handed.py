@@ -6,7 +6,6 @@ are, so that no octet of a body is looked at. Back: length and MessagePack of an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from struct import Struct
 
 import msgspec
@@ -118,20 +117,3 @@ def pack_answer(answer: Answer) -> bytes:
 def unpack_answer(data: bytes) -> Answer:
     """Raises msgspec.DecodeError."""
     return _decode_answer(data)
-
-
-def part(transaction: Transaction, recipients: Sequence[Recipient], number: int) -> Transaction:
-    """The same for some of its recipients. number: the id that the first of them gets; 0: any."""
-    return Transaction(
-        transaction.sender,
-        list(recipients),
-        transaction.body,
-        connection=transaction.connection,
-        context=transaction.context,
-        method=transaction.method,
-        ret=transaction.ret,
-        envid=transaction.envid,
-        smtputf8=transaction.smtputf8,
-        event=transaction.event,
-        id=number,
-    )

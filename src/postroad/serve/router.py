@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from postroad.message import Accepted, Acceptor, Recipient, Refused, Rejection, Reply, Transaction
-from postroad.serve.handed import part
+from postroad.message.together import part
 from postroad.serve.owner import Owners
 
 Done = Callable[[Accepted | Refused], None]
