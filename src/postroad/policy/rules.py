@@ -7,6 +7,7 @@ out for a message (a context value that is not there ...) is a hook that failed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -128,6 +129,16 @@ def _verdict(rule: RuleOptions) -> Verdict | None:
             return Fail(text or "5.7.1 refused by policy")
 
 
+_TEXT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_MACRO = re.compile(r"\.\s*(?:exists_one|exists|all|map|filter)\s*\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,")
+
+
+def _bound(when: str) -> set[str]:
+    """Names that macros of the expression bind, as `p` in `attachments().exists(p, p != '')`. The library tells them
+    among the free ones."""
+    return set(_MACRO.findall(_TEXT.sub("''", when)))
+
+
 class _Rule:
     """Raises ValueError that says what is wrong with it."""
 
@@ -147,11 +158,11 @@ class _Rule:
         except ValueError as error:
             raise RuleError(f"`when` is no expression: {error}") from error
         used = self._program.references()
-        unknown = [name for name in used["variables"] if name not in VARIABLES or VARIABLES[name].on not in has]
-        if unknown:
+        names = [name for name in used["variables"] if name in VARIABLES and VARIABLES[name].on in has]
+        if unknown := [name for name in used["variables"] if name not in names and name not in _bound(rule.when)]:
             known = ", ".join(name for name, variable in VARIABLES.items() if variable.on in has)
             raise RuleError(f"phase {rule.phase} knows no {', '.join(unknown)}; it knows {known}")
-        self._variables = [(name, VARIABLES[name].get) for name in used["variables"]]
+        self._variables = [(name, VARIABLES[name].get) for name in names]
         self._functions = [(name, FUNCTIONS[name][1]) for name in used["functions"] if name in FUNCTIONS]
         for name in used["functions"]:
             if name in FUNCTIONS and FUNCTIONS[name][0] not in has:
