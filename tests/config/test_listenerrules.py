@@ -10,10 +10,11 @@ import trustme
 
 from postroad.auth.sasl import MECHANISMS
 from postroad.auth.scram import make_verifier
+from postroad.config.listenerrules import CHECKS, authentication_problems, listener_problems
 from postroad.config.listenerrules import MECHANISMS as KNOWN
-from postroad.config.listenerrules import listener_problems
 from postroad.config.rules import findings
 from postroad.config.schema import CertificateOptions, Config, DnsListOptions, ListenerOptions, SmtpUser
+from postroad.policy import checks
 
 PASSWORD = str(make_verifier("secret password", b"salt", 4096))
 
@@ -104,3 +105,27 @@ def test_users(users: list[SmtpUser], index: int) -> None:
 
 def test_the_mechanisms_are_those_there_are() -> None:
     assert KNOWN == MECHANISMS
+
+
+@pytest.mark.parametrize(
+    ("changes", "option", "text"),
+    [
+        ({"dmarc": "enforce"}, "dmarc", "needs authenticate"),
+        ({"arc_seal": True}, "arc_seal", "needs authenticate"),
+        ({"authenticate": True, "relay": True}, "authenticate", "checks nobody"),
+        ({"authenticate": True, "authenticate_checks": ["spf", "bimi"]}, "authenticate_checks", "some of spf, dkim"),
+        ({"authenticate": True, "arc_seal": True, "authenticate_checks": ["spf"]}, "arc_seal", 'needs "arc"'),
+        ({"authenticate": True, "arc_seal": True, "authserv_id": "mx.other.test"}, "arc_seal", "[[dkim]] key"),
+        ({"authserv_id": "a b"}, "authserv_id", "must be a name"),
+    ],
+)
+def test_authentication_that_can_not_be(changes: dict[str, Any], option: str, text: str) -> None:
+    listener = ListenerOptions(address="127.0.0.1:25", **changes)
+    found = list(authentication_problems(listener, ["ours.test"], listener.authserv_id or "mx.ours.test"))
+    assert [(name, text in told) for name, told in found] == [(option, True)]
+
+
+def test_authentication_that_can_be() -> None:
+    listener = ListenerOptions(authenticate=True, dmarc="enforce", arc_seal=True)
+    assert not list(authentication_problems(listener, ["Ours.test"], "mx.ours.test"))
+    assert CHECKS == checks.CHECKS

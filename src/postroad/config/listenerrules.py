@@ -11,6 +11,8 @@ from postroad.config.schema import ListenerOptions, SmtpUser
 from postroad.config.tlsrules import unreadable, words
 
 MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2")
+CHECKS = ("spf", "dkim", "arc")
+_AUTHSERV = re.compile(r"[A-Za-z0-9._\-]{1,253}\Z")
 _ZONE = re.compile(r"(?:[A-Za-z0-9_\-]{1,63}\.)+[A-Za-z0-9_\-]{1,63}\Z")
 
 
@@ -30,6 +32,26 @@ def listener_problems(listener: ListenerOptions) -> Iterator[tuple[str, int | No
                 ipaddress.ip_network(answer)
             except ValueError:
                 yield "dns_lists", index, f"{answer[:60]} is no address and no network"
+
+
+def authentication_problems(listener: ListenerOptions, keys: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
+    """(option, what is wrong with it). keys: domains with a [[dkim]] key. name: the authserv_id that counts."""
+    for check in listener.authenticate_checks:
+        if check not in CHECKS:
+            yield "authenticate_checks", f"must be some of {', '.join(CHECKS)}"
+    if not _AUTHSERV.match(name):
+        yield "authserv_id", "must be a name, as mx.example.com is"
+    if not listener.authenticate:
+        for option in ("dmarc", "arc_seal"):
+            if getattr(listener, option) in ("enforce", True):
+                yield option, "needs authenticate = true"
+        return
+    if listener.relay:
+        yield "authenticate", "checks nobody where relay lets every client send anywhere"
+    if listener.arc_seal and "arc" not in listener.authenticate_checks:
+        yield "arc_seal", 'needs "arc" in authenticate_checks'
+    if listener.arc_seal and not any(("." + name.lower()).endswith("." + key.lower()) for key in keys):
+        yield "arc_seal", f"needs a [[dkim]] key of {name} or a domain above it"
 
 
 def user_problems(users: Iterable[SmtpUser]) -> Iterator[tuple[int, str]]:

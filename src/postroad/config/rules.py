@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from postroad.config.curfew import parse_window
-from postroad.config.listenerrules import listener_problems, user_problems
+from postroad.config.listenerrules import authentication_problems, listener_problems, user_problems
 from postroad.config.openness import openness, too_wide
 from postroad.config.schema import Config, ListenerOptions, Section
 from postroad.config.tlsrules import tls_problems
@@ -51,6 +51,9 @@ def findings(config: Config) -> Iterator[Finding]:
     for index, listener in enumerate(config.listener):
         yield from _listener(listener, ("listener", index))
         yield from _listener_security(listener, ("listener", index))
+        name = listener.authserv_id or config.server.hostname
+        for option, text in authentication_problems(listener, [key.domain for key in config.dkim], name):
+            yield Finding(("listener", index, option), text)
     for index, text in user_problems(config.smtp_user):
         yield Finding(("smtp_user", index), text)
     yield from _http(config)

@@ -45,6 +45,7 @@ TlsVersion = Literal["1.2", "1.3"]
 ListenerKind = Literal["smtp", "submission", "lmtp"]
 ListenerTls = Literal["no", "offered", "required", "implicit"]
 ListenerTlsClient = Literal["no", "optional", "required"]
+DmarcUse = Literal["none", "tag", "enforce"]
 HelloCheck = Literal["no", "syntax", "dns"]
 DnsListKind = Literal["address", "domain"]
 OnError = Literal["tempfail", "continue"]
@@ -264,6 +265,30 @@ class ListenerOptions(Section, frozen=True, kw_only=True):
     error_delay: Annotated[
         Duration, Meta(description="Tarpit: wait before a refused recipient hears of it. 0: no wait.")
     ] = Duration(0)
+    authenticate: Annotated[
+        bool,
+        Meta(
+            description="Check SPF, DKIM, ARC and DMARC of mail from those who may not relay; put "
+            "Authentication-Results (RFC 8601) in front, and take out what others wrote in our name."
+        ),
+    ] = False
+    authserv_id: Annotated[
+        str, Meta(description='The name in Authentication-Results; "": server.hostname. One for all hosts of a site.')
+    ] = ""
+    authenticate_checks: Annotated[list[str], Meta(description="Which of them: spf, dkim, arc.")] = field(
+        default_factory=lambda: ["spf", "dkim", "arc"]
+    )
+    dmarc: Annotated[
+        DmarcUse,
+        Meta(description="DMARC (RFC 9989): not at all; tag what fails; enforce: refuse what its domain says (550)."),
+    ] = "tag"
+    authenticate_time: Annotated[
+        Duration,
+        Meta(ge=1, description="Longest time its look-ups may take, and once more for those of DMARC."),
+    ] = Duration(10)
+    arc_seal: Annotated[
+        bool, Meta(description="Seal what was found (ARC, RFC 8617) with a [[dkim]] key of the authserv_id's domain.")
+    ] = False
 
 
 class ApiKey(Section, frozen=True, kw_only=True):

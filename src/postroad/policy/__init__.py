@@ -22,6 +22,7 @@ from postroad.policy.phase import PHASES, Phase
 from postroad.policy.plugin import Kit, Plugin, PluginError, load_plugin
 from postroad.policy.policies import POLICY_ERRORS, HookCount, Policies, PolicySet, load_policies
 from postroad.policy.rules import RuleError, load_rules
+from postroad.policy.sealing import Sealing, sealing
 from postroad.policy.signing import HeldKey, KeyRing, Signing, SigningError, from_domain, load_keys
 from postroad.policy.verdict import (
     Accept,
@@ -79,6 +80,7 @@ __all__ = [
     "Replied",
     "Retry",
     "RuleError",
+    "Sealing",
     "Session",
     "Signing",
     "SigningError",
@@ -91,4 +93,5 @@ __all__ = [
     "load_policies",
     "load_rules",
     "marked",
+    "sealing",
 ]

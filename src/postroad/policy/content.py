@@ -114,6 +114,10 @@ class Content:
             self._become(octets)
         return len(found)
 
+    def replace_header(self, octets: bytes) -> None:
+        """Another header section, as octets with the empty line: whoever made them answers for their form."""
+        self._become(octets + self.body)
+
     def _spans(self, name: str) -> Iterator[tuple[int, int]]:
         """Where the fields of this name stand, with their line ends."""
         pattern = re.compile(rb"^" + re.escape(_name(name)) + rb"[ \t]*:(?:[^\n]|\n[ \t])*\n?", re.I | re.M)

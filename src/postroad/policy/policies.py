@@ -10,6 +10,7 @@ import structlog
 
 from postroad.config.schema import Config
 from postroad.net import Clock, Resolver
+from postroad.policy.checks import authentication_hooks
 from postroad.policy.hooks import Hook, Hooks
 from postroad.policy.plugin import Plugin, PluginError, load_plugin
 from postroad.policy.rules import RuleError, load_rules
@@ -51,7 +52,8 @@ def load_policies(config: Config, folder: Path, *, clock: Clock, resolver: Resol
     for name in names:
         if names.count(name) > 1:
             raise PluginError(f"two policies have the name {name!r}: give one another `name`")
-    hooks = [hook for plugin in plugins for hook in plugin.hooks] + load_rules(config.rule)
+    checks = authentication_hooks(config, resolver, clock)
+    hooks = checks + [hook for plugin in plugins for hook in plugin.hooks] + load_rules(config.rule)
     return PolicySet(plugins, Hooks(hooks, _tell), load_keys(config.dkim, folder, clock.wall))
 
 

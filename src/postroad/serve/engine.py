@@ -23,7 +23,7 @@ from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock, Resolver, Tap
-from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, Signing, marked
+from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, Signing, marked, sealing
 from postroad.queue import PathCount, Queue
 from postroad.queue.stored import common_event
 from postroad.serve.handover import Handover
@@ -174,7 +174,14 @@ class Engine:
                 options,
                 hostname=hostname,
                 acceptor=marked(
-                    MsysApi(Intake(self._signing, self.policies.hooks, options.address), self.bindings.is_group),
+                    MsysApi(
+                        Intake(
+                            sealing(self._signing, options, config, self.policies.keys, clock.wall),
+                            self.policies.hooks,
+                            options.address,
+                        ),
+                        self.bindings.is_group,
+                    ),
                     binding=options.binding,
                     group=options.group,
                 ),

@@ -26,7 +26,7 @@ from postroad.serve.frames import Name, Peers, Ready, Start, unpack
 from postroad.serve.lending import borrower
 from postroad.serve.line import RemoteConsole
 from postroad.serve.link import Link
-from postroad.serve.reload import Swaps
+from postroad.serve.reload import Swaps, live_part
 from postroad.serve.windows import rate_windows
 
 log = structlog.get_logger()
@@ -102,7 +102,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         new = unpack(await asyncio.get_running_loop().run_in_executor(None, path.read_bytes))
         try:
             # Plug-ins and keys are read anew: their files may have changed though the configuration has not.
-            wanted = load_policies(new.config, new.path.parent, clock=clock, resolver=resolver)
+            wanted = load_policies(live_part(config, new.config), new.path.parent, clock=clock, resolver=resolver)
             await engine.policies.open(wanted)
         except POLICY_ERRORS as error:
             raise ValueError(str(error)) from error
