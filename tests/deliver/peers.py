@@ -62,6 +62,8 @@ class Peer:
             **answers,
         }
         self.judge: Callable[[str, bytes, int], Answer | None] = lambda step, line, connection: None
+        self.before: dict[str, asyncio.Event] = {}  # what a step's answer waits for
+        self.delays: dict[str, float] = {}  # seconds that it takes; for simulated time
         self.received: list[Received] = []
         self.commands: defaultdict[int, list[bytes]] = defaultdict(list)  # by connection, from 1
         self.deaf = False  # after a 354, read nothing
@@ -146,6 +148,10 @@ class Peer:
     ) -> bytes:
         """Answer, and give what was said; b"" when that was the end."""
         answer = self.judge(step, line, number) or self.answers[step]
+        if step in self.before:
+            await self.before[step].wait()
+        if step in self.delays:
+            await asyncio.sleep(self.delays[step])
         if isinstance(answer, bytes):
             writer.write(answer)
             await writer.drain()

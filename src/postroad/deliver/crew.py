@@ -8,6 +8,8 @@ from math import inf
 from typing import Protocol
 
 from postroad.config.schema import DeliveryOptions
+from postroad.deliver.attempt import Attempt, Race
+from postroad.deliver.batchconnection import BatchConnection
 from postroad.deliver.carried import CarriedMessages
 from postroad.deliver.connection import Connection, Owner
 from postroad.deliver.deadend import DeadEnd
@@ -21,6 +23,8 @@ from postroad.shaping import Allowance, PathOptions
 
 # Wait before trying again what should not spin.
 PAUSE = 1.0
+# Attempts for the first connection of a path that may be under way at once.
+_ABREAST = 3
 # Seconds with one message after which others need not wait for this connection.
 _STALLED = 5.0
 
@@ -44,8 +48,8 @@ class Employer(Owner, Protocol):
 
 
 class Crew:
-    """connections: established. dialing: attempts under way, with what each tries first. Both are dictionaries for
-    sets: they keep an order, so that the same events always lead to the same ones. idle: those that wait for mail."""
+    """connections: established. dialing: attempts under way. Both are dictionaries for sets: they keep an order, so
+    that the same events always lead to the same ones. idle: those that wait for mail."""
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class Crew:
         dead_end: DeadEnd,
     ) -> None:
         self.connections: dict[Connection, None] = {}
-        self.dialing: dict[asyncio.Task[bool], Target] = {}
+        self.dialing: dict[Attempt, None] = {}
         self.idle: list[Connection] = []
         self._employer = employer
         self._means = means
@@ -99,6 +103,18 @@ class Crew:
             if self._route.policy(connection.target.host) != connection.request.policy:
                 self.end(connection)
 
+    def ready(self, connection: Connection) -> None:
+        """A session is established: attempts that stood for it are called off, and hosts that were slow are avoided."""
+        if len(self.dialing) < 2:
+            return
+        winner = next((each for each in self.dialing if each.made and each.made[-1] is connection), None)
+        for other in self.dialing:
+            if winner is None or other is winner or other.race is not winner.race or other.established:
+                continue
+            if other.slow and other.target.address != connection.target.address:
+                self._route.failed(other.target.address, other.beaten())
+            other.call_off()
+
     def end(self, connection: Connection) -> None:
         """It takes leave now, or after its message."""
         connection.leaving = True
@@ -106,8 +122,8 @@ class Crew:
 
     def stop(self) -> None:
         self._stopping = True
-        for task in self.dialing:
-            task.cancel()
+        for attempt in self.dialing:
+            attempt.call_off()
         for connection in list(self.connections):
             connection.quit()
 
@@ -121,7 +137,7 @@ class Crew:
         waiting = self._employer.waiting()
         if not self.connections:
             # One connection finds out whether the hosts are there at all; the others follow when it is established.
-            goal = min(waiting, 1)
+            goal = min(waiting, 1) * (len(self.dialing) + 1 if self._may_race() else 1)
         elif self.idle:
             return  # what there is can't send: more of it could not either
         else:
@@ -129,13 +145,19 @@ class Crew:
             if self._loop.time() < self._ceiling_until:
                 goal = min(goal, self._ceiling)
         while len(self.connections) + len(self.dialing) < goal:
-            plan = self._route.plan(self._in_use())
+            race = next(iter(self.dialing)).race if self.dialing and not self.connections else Race()
+            plan = self._route.plan(self._in_use(), [target.address for target in race.met])
             if not plan:
                 if not self.connections and not self.dialing:
                     self._settle_avoided()
                 return
-            if not self._dial(plan):
+            if not self._dial(plan, race):
                 return
+
+    def _may_race(self) -> bool:
+        """All attempts wait for hosts that have said nothing for a while: the next host may be tried beside them."""
+        under_way = len(self.dialing)
+        return 0 < under_way < min(_ABREAST, self._allowance.most) and all(attempt.slow for attempt in self.dialing)
 
     def _goal(self, waiting: int) -> int:
         """A connection that has been with one message for long is of no use to those that wait: it counts as none."""
@@ -149,7 +171,7 @@ class Crew:
         return min(self._allowance.goal(waiting) + self._stalled, self._allowance.most)
 
     def _in_use(self) -> list[Target]:
-        return [*(connection.target for connection in self.connections), *self.dialing.values()]
+        return [*(connection.target for connection in self.connections), *(attempt.target for attempt in self.dialing)]
 
     def _dial_for_carried(self) -> None:
         """Messages that a host refused for now want a connection to another one."""
@@ -163,9 +185,9 @@ class Crew:
                 self._carried.remove(carried)
                 self._dead_end.settle_carried(carried)
             elif len(self.connections) < self._allowance.most:
-                self._dial(plan)
+                self._dial(plan, Race())
 
-    def _dial(self, plan: list[Target]) -> bool:
+    def _dial(self, plan: list[Target], race: Race) -> bool:
         means = self._means
         allowance = self._allowance
         if not any(allowance.host_room(target.address) for target in plan):
@@ -179,59 +201,62 @@ class Crew:
             self._employer.wake_after(wait)
             return False
         means.counts.opened += 1
-        unused = dict.fromkeys(allowance.granted or ())  # addresses that a place is kept at for this connection
-        made: list[Connection] = []
-        failures: list[Failed] = []
         options, binding = self._options, allowance.binding
         times = means.made(options).times
         terms = _terms(allowance.options)
         limit = options.max_deliveries_per_connection
+        patience = float(options.next_host_after) if len(self._route.targets) > 1 else 0.0
+        attempt = Attempt(race, plan[0], dict.fromkeys(allowance.granted or ()), patience, self._employer.wake)
 
         def make(target: Target, source: str) -> Connection:
             hello = binding.ehlo_hostname or means.hostname
             request = self._route.request(target)
-            made.append(Connection(self._employer, target, source, hello, times, limit, request, self._route.manner()))
-            made[-1].terms = terms
-            made[-1].tap, made[-1].domain = means.tap, self._employer.key[1]
-            return made[-1]
+            kind = BatchConnection if options.max_recipients_per_batch > 1 else Connection
+            made = kind(self._employer, target, source, hello, times, limit, request, self._route.manner())
+            made.most = options.max_recipients_per_batch
+            made.terms = terms
+            made.tap, made.domain = means.tap, self._employer.key[1]
+            attempt.made.append(made)
+            return made
 
         def failed(failure: Failed) -> None:
-            failures.append(failure._replace(result=means.replies.judged(failure.result, *self._employer.key)))
+            race.failures.append(failure._replace(result=means.replies.judged(failure.result, *self._employer.key)))
             address = failure.target.address
             # A host that serves us on other connections has not failed: it has enough of us.
             if all(connection.target.address != address for connection in self.connections):
                 self._route.failed(address, failure.result)
 
-        task = self._loop.create_task(
+        task = attempt.task = self._loop.create_task(
             dial(
                 plan,
                 self._route.port,
                 source=binding.source,
                 timeout=float(options.connect_timeout),
-                admit=partial(self._admit, unused),
+                admit=partial(self._admit, attempt),
                 make=make,
                 lower=self._route.lower,
                 left=lambda target: allowance.host_closed(target.address),
                 failed=failed,
             )
         )
-        self.dialing[task] = plan[0]
-        task.add_done_callback(partial(self._on_dialed, made, failures, unused))
+        self.dialing[attempt] = None
+        task.add_done_callback(partial(self._on_dialed, attempt))
         return True
 
-    def _admit(self, unused: dict[str, None], target: Target) -> bool:
+    def _admit(self, attempt: Attempt, target: Target) -> bool:
         # A look-up that ended meanwhile may have found that mail must not go there.
-        if self._route.policy(target.host) is None or not self._allowance.host_open(target.address):
+        if target in attempt.race.met or self._route.policy(target.host) is None:
             return False
-        unused.pop(target.address, None)
+        if not self._allowance.host_open(target.address):
+            return False
+        attempt.goes_to(target)
         return True
 
-    def _on_dialed(
-        self, made: list[Connection], failures: list[Failed], unused: dict[str, None], task: asyncio.Task[bool]
-    ) -> None:
-        self.dialing.pop(task, None)
-        self._allowance.hosts_unused(unused)
-        established = bool(made) and made[-1].established  # also when it was called off a moment too late
+    def _on_dialed(self, attempt: Attempt, task: asyncio.Task[bool]) -> None:
+        self.dialing.pop(attempt, None)
+        attempt.over()
+        self._allowance.hosts_unused(attempt.unused)
+        established = attempt.established
         if not established:
             self._allowance.closed()
         if task.cancelled() or established:
@@ -247,13 +272,14 @@ class Crew:
             )
             self._employer.wake_after(PAUSE)
             return
+        failures = attempt.race.failures
         if not failures:
             self._employer.wake_after(PAUSE)  # every host was full by then
-        elif self.connections:
+        elif self.connections and attempt.race.attempts == 1:
             self._ceiling = len(self.connections)
             self._ceiling_until = self._loop.time() + float(self._options.host_failure_retry)
             self._employer.wake()
-        elif self.dialing or self._stopping:
+        elif self.connections or self.dialing or self._stopping:
             self._employer.wake()
         else:
             # One host's "never" is not the domain's while another host only says "not now".

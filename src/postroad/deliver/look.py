@@ -78,7 +78,7 @@ def look(deliverer: Deliverer, binding: str, domain: str, waiting: int, now: flo
         return None
     return PathLook(
         path.route.finding,
-        [target.host for target in path.dialing.values()],
+        [attempt.target.host for attempt in path.dialing],
         path.carried,
         path.ceiling(now),
         path.sweeping,

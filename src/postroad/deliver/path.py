@@ -209,6 +209,7 @@ class Path:
         target = connection.target
         self.route.opened(connection)
         if self.route.worse(target):
+        self.crew.ready(connection)
             # When the better host may be tried again, this connection must not go on for ever.
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
