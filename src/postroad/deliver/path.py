@@ -208,8 +208,8 @@ class Path:
         self.connections[connection] = None
         target = connection.target
         self.route.opened(connection)
-        if self.route.worse(target):
         self.crew.ready(connection)
+        if self.route.worse(target):
             # When the better host may be tried again, this connection must not go on for ever.
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
