@@ -448,6 +448,10 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
     connect_timeout: Annotated[Duration, Meta(description="Wait for a connection.")] = Duration(30)
     banner_timeout: Annotated[Duration, Meta(description="Wait for the 220.")] = Duration(300)
+    next_host_after: Annotated[
+        Duration,
+        Meta(description="Try the next host beside one that let a path's first connection wait for so long; 0: never."),
+    ] = Duration(10)
     ehlo_timeout: Annotated[
         Duration, Meta(description="Wait for the reply to EHLO or STARTTLS, and for a TLS handshake to end.")
     ] = Duration(300)
@@ -455,10 +459,6 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     rcpt_timeout: Annotated[Duration, Meta(description="Wait for the reply to RCPT.")] = Duration(300)
     data_timeout: Annotated[Duration, Meta(description="Wait for the 354.")] = Duration(120)
     body_timeout: Annotated[Duration, Meta(description="Longest stall while the content goes out.")] = Duration(180)
-    next_host_after: Annotated[
-        Duration,
-        Meta(description="Try the next host beside one that let a path's first connection wait for so long; 0: never."),
-    ] = Duration(10)
     final_timeout: Annotated[
         Duration, Meta(description="Wait for the reply to the final dot (RFC 5321 4.5.3.2.6).")
     ] = Duration(600)
@@ -590,6 +590,7 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     idle_timeout: Duration | None = None
     connect_timeout: Duration | None = None
     banner_timeout: Duration | None = None
+    next_host_after: Duration | None = None
     ehlo_timeout: Duration | None = None
     mail_timeout: Duration | None = None
     rcpt_timeout: Duration | None = None
@@ -598,7 +599,6 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     final_timeout: Duration | None = None
     quit_timeout: Duration | None = None
     host_failure_retry: Duration | None = None
-    next_host_after: Duration | None = None
     max_host_failure_retry: Duration | None = None
     prohibited_hosts: list[str] | None = None
     use_ipv6: bool | None = None
