@@ -39,7 +39,7 @@ def authentication_problems(listener: ListenerOptions, keys: Iterable[str], name
     for check in listener.authenticate_checks:
         if check not in CHECKS:
             yield "authenticate_checks", f"must be some of {', '.join(CHECKS)}"
-    if not _AUTHSERV.match(name):
+    if listener.authserv_id and not _AUTHSERV.match(name):
         yield "authserv_id", "must be a name, as mx.example.com is"
     if not listener.authenticate:
         for option in ("dmarc", "arc_seal"):
