@@ -84,7 +84,7 @@ async def _replay(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from postroad.policy.replay import NOT_ASKED, EventClock, Replay
+    from postroad.policy.replay import BUILT_IN, NOT_ASKED, EventClock, Replay
 
     decode = Decoder(dict[str, Any]).decode
     clock = EventClock()
@@ -104,7 +104,11 @@ async def _replay(
         left_out = {hook.phase: NOT_ASKED[hook.phase] for hook in after.hooks if hook.phase in NOT_ASKED}
         if any(hook.phase == "connect" for hook in after.hooks):
             left_out["connect"] = "asked for refused clients only: events of taken mail don't keep the address"
-        if not listener and (some := sorted({h.name for h in after.hooks if h.listeners - {"http"}})):
+        if any(hook.plugin == BUILT_IN for hook in after.hooks):
+            left_out[BUILT_IN] = "what SPF, DKIM, ARC and DMARC look at is gone"
+        if not listener and (
+            some := sorted({h.name for h in after.hooks if h.listeners - {"http"} and h.plugin != BUILT_IN})
+        ):
             left_out["listeners"] = f"{', '.join(some)}: for some listeners only; see --listener"
     return running.report, left_out
 

@@ -45,6 +45,7 @@ class Dialogue(Generic[R]):
         self.open = True
         self.sender: str | None = None
         self.recipients: list[Recipient] = []
+        self._unwelcome = False
         self._ask = ask
         self._take = take
 
@@ -55,9 +56,14 @@ class Dialogue(Generic[R]):
         return step
 
     async def ehlo(self, name: str) -> Step:
-        self.session.helo = name
-        self._reset()
-        return await self._step("ehlo", Ehlo(self.session, name))
+        """A refusal leaves all as it was: the name, and a transaction under way."""
+        step = await self._step("ehlo", Ehlo(self.session, name))
+        if step.refused is None:
+            self.session.helo = name
+            self.reset()
+        elif not self.session.helo:
+            self._unwelcome = True
+        return step
 
     async def auth(self, user: str, *, mechanism: str = "PLAIN", passed: bool = True) -> Step:
         step = await self._step("auth", Auth(self.session, user, mechanism, passed))
@@ -66,7 +72,11 @@ class Dialogue(Generic[R]):
         return step
 
     async def mail_from(self, sender: str) -> Step:
-        self._reset()
+        """Without `ehlo` before it, the script has skipped that; with a refused one, there is no way on."""
+        if self._unwelcome and not self.session.helo:
+            raise RuntimeError("MAIL after a refused EHLO")
+        if self.sender is not None:
+            raise RuntimeError("MAIL within a transaction: call data, or reset, before it")
         step = await self._step("mail_from", MailFrom(self.session, sender))
         if step.refused is None:
             self.sender = sender
@@ -101,10 +111,11 @@ class Dialogue(Generic[R]):
         if step.refused is not None:
             return step
         sender, recipients = self.sender, self.recipients
-        self._reset()
+        self.reset()
         return await self._take(self.session, sender, recipients, raw, "esmtp")
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """RSET."""
         self.sender, self.recipients = None, []
 
     async def _step(self, phase: str, facts: object) -> Step:

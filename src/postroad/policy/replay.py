@@ -31,6 +31,8 @@ NOT_ASKED = {
     "deferred": "only mail on its way in is replayed",
     "failed": "only mail on its way in is replayed",
 }
+# Its own checks of who sent a message: of nothing they look at is there anything left.
+BUILT_IN = "authentication"
 _FIRST = {"esmtp": ("each_recipient",), "rest": ("generated",)}
 _EACH = ("set_binding", "routing", "final_validation")
 _SAMPLES = 3  # of each kind of difference
@@ -143,7 +145,8 @@ class _Asked:
         self._unknown: Unknown = set()
         self._passed_over: list[str] = []
         self._speaker = ""
-        self.hooks = Hooks([self._careful(hook) for hook in hooks if hook.phase not in NOT_ASKED], self._failed)
+        can = [hook for hook in hooks if hook.phase not in NOT_ASKED and hook.plugin != BUILT_IN]
+        self.hooks = Hooks([self._careful(hook) for hook in can], self._failed)
 
     async def judge(self, event: Mapping[str, Any], listener: str) -> Judged:
         known = Remembered(event, listener, self._unknown)
