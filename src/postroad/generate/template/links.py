@@ -59,7 +59,7 @@ def links(source: str, tags: list[Tag], *, html: bool) -> Links:
 
 
 def _mask(source: str, tags: list[Tag]) -> str:
-    parts = []
+    parts: list[str] = []
     at = 0
     for tag in tags:
         inside = source[tag.inside.start : tag.inside.end]
@@ -88,7 +88,8 @@ def _link(masked: str, start: int, end: int, html: bool) -> Link | None:
 def _html_marks(masked: str, found: Links) -> None:
     begins = [link.url.start for link in found.links]
     for anchor in _ANCHOR.finditer(masked):
-        hrefs, marks = [], {}
+        hrefs: list[Span] = []
+        marks: dict[str, Span] = {}
         for attribute in _ATTRIBUTE.finditer(masked, anchor.start() + 2, anchor.end() - 1):
             name = attribute[1].lower()
             group = next((number for number in (2, 3, 4) if attribute[number] is not None), 0)

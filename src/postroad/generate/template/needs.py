@@ -112,7 +112,7 @@ class Needs:
                     if not isinstance(inner.base, (Name, Index)):
                         self._walk(inner.base, True)
                         break
-                    inner = inner.base  # type: ignore[assignment]
+                    inner = inner.base
             case Unary():
                 self._walk(node.operand, node.operator != "not")
             case Binary():

@@ -169,7 +169,7 @@ def _index(node: Index) -> Value:
     def static(frame: Frame) -> object:
         found = base(frame)
         if found.__class__ is dict:
-            return found.get(name)  # type: ignore[attr-defined]
+            return found.get(name)
         return dynamic(frame)
 
     return static
@@ -258,7 +258,7 @@ def block(parts: Sequence[str | Act], cost: int, at: int) -> Act:
             frame.spend(0, 0, at)
         for part in fixed:
             if part.__class__ is str:
-                frame.out.append(part)  # type: ignore[arg-type]
+                frame.out.append(part)
             else:
                 part(frame)  # type: ignore[operator]
 
@@ -277,7 +277,7 @@ def write(node: Expression, escape: Escape | None, at: int) -> Act:
                 found = values.text_of(found)
             except values.ValueFault as fault:
                 raise Fault(str(fault), at) from None
-        text: str = found  # type: ignore[assignment]
+        text: str = found
         if escape is not None:
             text = escape(text)
         frame.room -= len(text)

@@ -42,7 +42,7 @@ def is_true(value: object) -> bool:
 def text_of(value: object) -> str:
     """As output shows it: nil is empty, a whole number has no fraction, an object or array is compact JSON."""
     if value.__class__ is str:
-        return value  # type: ignore[return-value]
+        return value
     if value is None:
         return ""
     if value is True:
@@ -73,7 +73,7 @@ def percent(text: str) -> str:
 def number(value: object, what: str) -> float:
     """An operand of arithmetic. A string that says a number is one."""
     if value.__class__ is int or value.__class__ is float:
-        return value  # type: ignore[return-value]
+        return value
     if isinstance(value, str) and _NUMBER.match(value):
         found = float(value)
         return int(found) if abs(found) < _EXACT and found.is_integer() else found
@@ -139,7 +139,7 @@ def member(base: object, key: object, what: str) -> object:
         return base.get(key) if isinstance(key, str) else None
     if isinstance(base, list):
         if key.__class__ is int or (isinstance(key, float) and key.is_integer()):
-            index = int(key)  # type: ignore[call-overload]
+            index = int(key)
             return base[index - 1] if 0 < index <= len(base) else None
         return None
     raise ValueFault(f"attempt to index {what} (a {kind(base)} value)")
