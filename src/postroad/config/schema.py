@@ -79,6 +79,9 @@ class ServerOptions(Section, frozen=True, kw_only=True):
     drain_time: Annotated[Duration, Meta(description="How long a stopping server lets open sessions finish.")] = (
         Duration(30)
     )
+    stuck_after: Annotated[
+        Duration, Meta(description="A process that does nothing for so long is killed and started again. 0: never.")
+    ] = Duration(60)
 
 
 class CertificateOptions(Section, frozen=True, kw_only=True):
