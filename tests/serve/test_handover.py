@@ -18,7 +18,7 @@ from postroad.message import Accepted, Body, Notify, Recipient, Refused, Ret, Tr
 from postroad.net import DnsResolver, SystemClock
 from postroad.queue import Where
 from postroad.serve.engine import Engine
-from postroad.serve.handed import LENGTHS, pack, unpack
+from postroad.serve.handed import LENGTHS, Answer, pack, pack_answer, unpack
 from postroad.serve.handover import handover_socket
 from postroad.serve.owner import owner
 from tests.scenarios.inside import soon
@@ -186,6 +186,7 @@ async def test_a_connection_that_breaks_before_the_answer_makes_another_message(
     got: list[bytes] = []
 
     async def read_and_hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(pack_answer(Answer(0, [])))
         head, trace, content = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
         got.append(await reader.readexactly(head + trace + content))
         writer.close()
@@ -203,9 +204,26 @@ async def test_what_is_no_transaction_ends_the_connection_alone(tmp_path: Path) 
         await both_know(ours, theirs)
         reader, writer = await asyncio.open_unix_connection(tmp_path / "run" / handover_socket(1))
         junk = msgspec.msgpack.encode(["no", "transaction"])
+        await reader.readexactly(len(pack_answer(Answer(0, []))))  # the greeting
         writer.write(LENGTHS.pack(len(junk), 0, 0) + junk)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
         writer.close()
         (number,) = await accepted(ours, THEIRS)
         assert queued(theirs) == {number}
+
+
+async def test_an_engine_that_does_not_greet_is_handed_nothing(tmp_path: Path) -> None:
+    """The system takes connections for a process that is stuck."""
+    (tmp_path / "run").mkdir()
+    come: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        come.put_nowait(writer)
+
+    stuck = await asyncio.start_unix_server(say_nothing, tmp_path / "run" / handover_socket(1))
+    async with stuck, engine(tmp_path, 0) as ours:
+        writer = await asyncio.wait_for(come.get(), 30)
+        (number,) = await accepted(ours, THEIRS, number=77)
+        assert number == 77 and queued(ours) == {77}
+        writer.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from postroad.serve.homes import Homes, is_due, read_homes, write_homes
 from postroad.serve.kept import Born, Kept
 from postroad.serve.link import Link, pair
 from postroad.serve.lock import DataLock
+from tests.scenarios.server import free_port
 
 
 def test_the_waits_grow_to_half_a_minute_and_shrink_after_a_minute_of_health() -> None:
@@ -38,6 +41,23 @@ def test_the_waits_grow_to_half_a_minute_and_shrink_after_a_minute_of_health() -
 
 def config(*listeners: str, http: str = "") -> Config:
     return Config(listener=[ListenerOptions(address=each) for each in listeners], http=HttpOptions(address=http))
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+def test_doors_stay_when_listeners_change_their_order(engines: int) -> None:
+    doors = Doors(engines)
+    fixed, new = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    before = config(fixed, "127.0.0.2:0", "127.0.0.2:0", http="127.0.0.3:0")
+    doors.open(before)
+    (first, second, third), http = doors.of(engines - 1, before)
+    with socket.socket(fileno=os.dup(first[0])) as sock:
+        sock.listen()  # as an engine does; now nobody else can bind it
+    after = config(new, "127.0.0.2:0", fixed, "127.0.0.2:0", http="127.0.0.3:0")
+    doors.open(after)
+    (added, *rest), same = doors.of(engines - 1, after)
+    assert (rest, same) == ([second, first, third], http)
+    assert f"127.0.0.1:{port_of(added[0])}" == new
+    doors.close()
 
 
 def port_of(fd: int) -> int:
@@ -178,7 +198,7 @@ asyncio.run(main())
 class Keeper:
     """A Kept with what it is given, and what it told."""
 
-    def __init__(self, script: Callable[[int], str], *, drained: float = 20.0) -> None:
+    def __init__(self, script: Callable[[int], str], *, drained: float = 20.0, patience: float = 0.0) -> None:
         self.starts = 0
         self.gone = 0
         self.pids: list[int] = []
@@ -191,6 +211,7 @@ class Keeper:
             gone=self._gone,
             shut=lambda name: None,
             drained=lambda: drained,
+            patience=lambda: patience,
             wall=lambda: 1000.0,
         )
 
@@ -210,6 +231,11 @@ class Keeper:
 
     def _gone(self, name: Name) -> None:
         self.gone += 1
+
+    async def stuck(self) -> None:
+        while not self.kept.peer.stuck:
+            self.changed.clear()
+            await asyncio.wait_for(self.changed.wait(), 30)
 
     async def up(self, restarts: int) -> None:
         while not (self.kept.peer.up and self.kept.peer.restarts == restarts):
@@ -252,3 +278,43 @@ async def test_one_that_does_not_end_in_time_is_killed() -> None:
     await asyncio.wait_for(keeper.kept.first, 30)
     await asyncio.wait_for(keeper.kept.end(), 30)
     assert keeper.gone == 1
+
+
+_ANSWERS = _READY.replace("Ready, Stop", "Ping, Pong, Ready, Stop").replace(
+    "    link.begin", "    link.on(Ping, lambda frame: link.send(Pong()))\n    link.begin"
+)
+
+
+async def test_one_that_is_stuck_is_told_killed_and_started_again() -> None:
+    keeper = Keeper(lambda start: _ANSWERS, patience=2.0)
+    await asyncio.wait_for(keeper.kept.first, 30)
+    os.kill(keeper.pids[0], signal.SIGSTOP)
+    await keeper.stuck()
+    assert not keeper.kept.peer.up and keeper.kept.peer.pid == keeper.pids[0]
+    await keeper.up(1)
+    assert keeper.kept.peer.pid == keeper.pids[1]
+    await asyncio.wait_for(keeper.kept.end(), 30)
+
+
+async def test_one_that_was_stuck_and_answers_again_stays() -> None:
+    keeper = Keeper(lambda start: _ANSWERS, patience=8.0)
+    await asyncio.wait_for(keeper.kept.first, 30)
+    os.kill(keeper.pids[0], signal.SIGSTOP)
+    await keeper.stuck()
+    os.kill(keeper.pids[0], signal.SIGCONT)
+    await keeper.up(0)
+    await asyncio.wait_for(keeper.kept.end(), 30)
+    assert keeper.starts == 1
+
+
+async def test_one_that_can_not_be_watched_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", full)
+    keeper = Keeper(lambda start: _READY)
+    with pytest.raises(StartError, match=r"can't be watched.*Too many open files"):
+        await asyncio.wait_for(keeper.kept.first, 30)
+    assert keeper.gone == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(keeper.pids[0], 0)

@@ -41,7 +41,7 @@ def _processes(processes: list[dict[str, Any]]) -> None:
         (
             one["name"],
             one["pid"] or None,
-            "serves" if one["up"] else "starts" if one["pid"] else f"fell; next try {until(one['next_try'] or None)}",
+            _state(one),
             at(one["since"]),
             one["restarts"],
         )
@@ -49,6 +49,14 @@ def _processes(processes: list[dict[str, Any]]) -> None:
     ]
     table(("process", "pid", "state", "since", "restarts"), rows)
     say()
+
+
+def _state(process: dict[str, Any]) -> str:
+    if process["stuck"]:
+        return "stuck"
+    if process["pid"]:
+        return "serves" if process["up"] else "starts"
+    return f"fell; next try {until(process['next_try'] or None)}"
 
 
 def _shown(value: Any) -> str:

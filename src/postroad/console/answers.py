@@ -41,6 +41,7 @@ class ProcessRow(Struct):
     restarts: int
     up: bool
     next_try: Annotated[float, Meta(description="Unix seconds; 0 while it runs.")]
+    stuck: Annotated[bool, Meta(description="It runs, but does not answer.")]
 
 
 class Processes(Struct):

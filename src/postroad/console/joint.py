@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from math import inf
 from pathlib import Path
@@ -28,7 +29,7 @@ from postroad.console.trail import Trail
 from postroad.message.address import AddressError, routing_domain
 from postroad.queue import SelectorError, Suspension
 
-_PATIENCE = 60.0  # seconds that an engine may take for a look
+_PATIENCE = 8.0  # seconds that an engine may take for a look; most who ask wait for 10
 _ALL_PATHS = 100_000  # asked of each engine, so that the fullest of all are among them
 _LINES = 1000  # lines of a trace that wait for whoever reads them
 
@@ -45,7 +46,7 @@ class Line(Protocol):
 
 
 class Process(NamedTuple):
-    """since, next_try: Unix seconds; next_try is 0 while it runs."""
+    """since, next_try: Unix seconds; next_try is 0 while it runs. stuck: it runs, but does not answer."""
 
     name: str
     pid: int
@@ -53,6 +54,7 @@ class Process(NamedTuple):
     restarts: int
     up: bool
     next_try: float
+    stuck: bool = False
 
 
 class Told(NamedTuple):
@@ -120,9 +122,12 @@ class JointConsole:
     # --- engines ------------------------------------------------------------------------------------------------------
 
     async def ask(self, verb: str, arguments: Mapping[int, Mapping[str, Any]], who: str, *, patient: bool) -> Told:
-        """Ask these engines. patient: for as long as it takes."""
+        """Ask these engines. patient: for as long as it takes. One that is known to be stuck is not waited for."""
+        stuck = {one.name for one in self._processes() if one.stuck}
 
         async def one(number: int) -> Any:
+            if f"engine-{number}" in stuck:
+                return EngineAway()
             try:
                 async with asyncio.timeout(None if patient else _PATIENCE):
                     return await self._lines[number].ask(verb, arguments[number], who)
@@ -194,6 +199,10 @@ class JointConsole:
             {"name": "process_fell", "about": one.name, "text": f"{one.name} is away{self._next(one)}"}
             for one in self._processes()
             if not one.up and one.next_try
+        ] + [
+            {"name": "process_stuck", "about": one.name, "text": f"{one.name} runs, but does not answer"}
+            for one in self._processes()
+            if one.stuck
         ]
 
     def _next(self, process: Process) -> str:
@@ -206,11 +215,9 @@ class JointConsole:
         """In the text format of Prometheus."""
         told = await self.ask_all("samples", {})
         samples = join(told.answers)
-        fell = len(self._alarms())
+        ours = Counter(alarm["name"] for alarm in self._alarms())
         samples = [
-            sample._replace(value=sample.value + fell)
-            if sample.metric is ALARM and sample.labels == ("process_fell",)
-            else sample
+            sample._replace(value=sample.value + ours[sample.labels[0]]) if sample.metric is ALARM else sample
             for sample in samples
         ]
         processes = list(self._processes())

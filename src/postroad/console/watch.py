@@ -29,6 +29,7 @@ ALARMS = {
     "journal_growing": "The journal's mail grows, and the queue with it: more comes in than goes out.",
     "consumer_lag": "A consumer of events is minutes behind, or will soon lose events.",
     "process_fell": "A process of the server is not there: it fell, and is started again, later each time.",
+    "process_stuck": "A process of the server runs but does not answer; it is killed after `server.stuck_after`.",
     "disk": "New mail is refused because of the journal's disk.",
 }
 

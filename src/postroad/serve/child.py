@@ -13,7 +13,7 @@ import socket
 import sys
 
 from postroad.serve.errors import StartError
-from postroad.serve.frames import Failed, Start, Stop
+from postroad.serve.frames import Failed, Ping, Pong, Start, Stop
 from postroad.serve.kinds import KINDS
 from postroad.serve.link import Link
 from postroad.serve.logs import configure_log
@@ -48,6 +48,7 @@ async def _live(sock: socket.socket) -> int:
     # SIGTERM as well: some send it to all processes of a service at once.
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     link.on(Stop, lambda frame: stop.set())
+    link.on(Ping, lambda frame: link.send(Pong()))
     link.on(Start, started.set_result)
     link.on_closed(lambda: os._exit(1))  # the supervisor is gone
     link.begin(sock)

@@ -45,7 +45,7 @@ class Peerage:
     def processes(self) -> Iterator[Process]:
         for peer in self.peers:
             name = str(Name(peer.kind, peer.number))
-            yield Process(name, peer.pid, peer.since, peer.restarts, peer.up, peer.next_try)
+            yield Process(name, peer.pid, peer.since, peer.restarts, peer.up, peer.next_try, peer.stuck)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():

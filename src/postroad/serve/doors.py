@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+from collections import Counter
 from typing import Any, NamedTuple
 
 from postroad.config import split_address
@@ -18,10 +19,11 @@ from postroad.config.schema import Config
 
 
 class _Key(NamedTuple):
-    """at: number of the listener, -1: HTTP."""
+    """Not the listener's place among the others: it may change while the socket stays. which: of those with this
+    address as it is written, port 0 for example, from 0."""
 
-    at: int
     address: str
+    which: int
 
 
 class _Place(NamedTuple):
@@ -42,9 +44,7 @@ class Doors:
     def open(self, config: Config) -> None:
         """Bind what this configuration has and we have not; close what it has not. Raises OSError and ValueError, with
         nothing changed."""
-        wanted = [_Key(at, listener.address) for at, listener in enumerate(config.listener)]
-        if config.http.address:
-            wanted.append(_Key(-1, config.http.address))
+        wanted = _keys(config)
         new = [key for key in wanted if key not in self._places]
         try:
             for key in new:
@@ -65,8 +65,9 @@ class Doors:
                 for place in places:
                     have[key].append(_bind(place, share=self._engines > 1))
         fds = {key: tuple(sock.fileno() for sock in sockets) for key, sockets in have.items()}
-        listeners = tuple(fds[_Key(at, listener.address)] for at, listener in enumerate(config.listener))
-        return listeners, fds.get(_Key(-1, config.http.address), ())
+        wanted = [fds[key] for key in _keys(config)]
+        count = len(config.listener)
+        return tuple(wanted[:count]), wanted[count] if config.http.address else ()
 
     def shut(self, engine: int) -> None:
         """This engine takes no connections for a while: let others have them."""
@@ -101,6 +102,19 @@ class Doors:
         for have in self._sockets:
             for sock in have.pop(key, []):
                 sock.close()
+
+
+def _keys(config: Config) -> list[_Key]:
+    """Of the listeners, in order, and of HTTP, if it is there."""
+    addresses = [listener.address for listener in config.listener]
+    if config.http.address:
+        addresses.append(config.http.address)
+    seen: Counter[str] = Counter()
+    found = []
+    for address in addresses:
+        found.append(_Key(address, seen[address]))
+        seen[address] += 1
+    return found
 
 
 def _places(address: str) -> list[_Place]:

@@ -64,6 +64,14 @@ class Restart(Frame, frozen=True):
     number: int
 
 
+class Ping(Frame, frozen=True):
+    """Supervisor -> child, now and then: are you still at work?"""
+
+
+class Pong(Frame, frozen=True):
+    """Child -> supervisor: I am. It comes from the loop that does the work, so one that is stuck does not send it."""
+
+
 class Reload(Frame, frozen=True):
     """Supervisor -> control: somebody sent SIGHUP."""
 
@@ -76,7 +84,8 @@ class Use(Frame, frozen=True):
 
 class Peer(msgspec.Struct, frozen=True, array_like=True):
     """A process. pid: 0 while there is none. since: Unix seconds of its start. restarts: how often it was started
-    again. up: it has said Ready. next_try: Unix seconds, 0 while it runs."""
+    again. up: it has said Ready, and is not stuck. next_try: Unix seconds, 0 while it runs. stuck: it runs, but does
+    not answer."""
 
     kind: str
     number: int
@@ -85,6 +94,7 @@ class Peer(msgspec.Struct, frozen=True, array_like=True):
     restarts: int
     up: bool
     next_try: float = 0.0
+    stuck: bool = False
 
 
 class Peers(Frame, frozen=True):

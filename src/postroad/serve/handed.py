@@ -43,7 +43,8 @@ class Handed(msgspec.Struct, array_like=True):
 
 
 class Answer(msgspec.Struct, array_like=True):
-    """ids: of the messages, in order, when they are kept; else code and text of the refusal."""
+    """ids: of the messages, in order, when they are kept; else code and text of the refusal. Sequence 0, before all
+    others: I am here."""
 
     sequence: int
     ids: list[int]

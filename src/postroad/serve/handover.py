@@ -51,6 +51,7 @@ class Sender(asyncio.Protocol):
         self._again: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._closed = False
+        self._greeted = False  # a process that is stuck can be connected to, but it says nothing
         self._connected = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -59,7 +60,9 @@ class Sender(asyncio.Protocol):
     def welcome(self) -> bool:
         """May something be sent now?"""
         transport = self._transport
-        return transport is not None and not transport.is_closing() and transport.get_write_buffer_size() < _MOST_UNSENT
+        if transport is None or not self._greeted or transport.is_closing():
+            return False
+        return transport.get_write_buffer_size() < _MOST_UNSENT
 
     def start(self) -> None:
         self._connecting = self._loop.create_task(self._connect())
@@ -124,7 +127,6 @@ class Sender(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._unread.clear()
-        self._connected.set()
 
     def data_received(self, data: bytes) -> None:
         unread = self._unread
@@ -136,6 +138,10 @@ class Sender(asyncio.Protocol):
                 break
             answer = unpack_answer(bytes(unread[start + LENGTH : end]))
             start = end
+            if not answer.sequence:
+                self._greeted = True
+                self._connected.set()
+                continue
             sent, _ = self._waiting.pop(answer.sequence)
             if not self._waiting:
                 self._settled.set()
@@ -143,7 +149,7 @@ class Sender(asyncio.Protocol):
         del unread[:start]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport, self._greeted = None, False
         waiting, self._waiting = self._waiting, {}
         self._settled.set()
         for sent, _ in waiting.values():
@@ -246,6 +252,7 @@ class _Incoming(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._connections[self] = None
+        self._transport.write(pack_answer(Answer(0, [])))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.pop(self, None)

@@ -14,12 +14,14 @@ import structlog
 
 from postroad.serve.backoff import Backoff
 from postroad.serve.errors import StartError
-from postroad.serve.frames import Failed, Name, Peer, Ready, Stop
+from postroad.serve.frames import Failed, Name, Peer, Ping, Pong, Ready, Stop
 from postroad.serve.link import Link
 
 log = structlog.get_logger()
 
 LONG = 2.0  # seconds of waiting after which others should take its connections
+_LOOK_EVERY = 5.0  # seconds between two questions whether it is at work
+_SILENT = 2  # questions in a row without an answer: it is stuck
 
 
 class Wish(Enum):
@@ -35,7 +37,8 @@ class Born(NamedTuple):
 
 class Kept:
     """spawn(name): make the process. changed(): it has come, is ready, or has gone. shut(name): it will be away for
-    long. drained: seconds that an orderly end may take before it is killed. wall: Unix seconds."""
+    long. drained: seconds that an orderly end may take before it is killed. patience: seconds without a sign of life
+    after which it is killed, 0: never. wall: Unix seconds."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Kept:
         gone: Callable[[Name], None],
         shut: Callable[[Name], None],
         drained: Callable[[], float],
+        patience: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self.name = name
@@ -56,6 +60,7 @@ class Kept:
         self._gone = gone
         self._shut = shut
         self._drained = drained
+        self._patience = patience
         self._wall = wall
         self._loop = asyncio.get_running_loop()
         self._backoff = Backoff()
@@ -63,6 +68,7 @@ class Kept:
         self._wish = Wish.RUN
         self._wished = asyncio.Event()
         self._up = False
+        self._unanswered = 0  # questions whether it is at work
         self._failure = ""
         self._since = 0.0
         self._next_try = 0.0
@@ -73,7 +79,12 @@ class Kept:
     def peer(self) -> Peer:
         pid = self._process.pid if self._process is not None else 0
         restarts = max(0, self._starts - 1)
-        return Peer(self.name.kind, self.name.number, pid, self._since, restarts, self._up, self._next_try)
+        up, stuck = self._up and not self._stuck, self._up and self._stuck
+        return Peer(self.name.kind, self.name.number, pid, self._since, restarts, up, self._next_try, stuck)
+
+    @property
+    def _stuck(self) -> bool:
+        return self._unanswered >= _SILENT
 
     def restart(self) -> None:
         """End it in order and start it again; at once when it is waiting to be."""
@@ -109,24 +120,36 @@ class Kept:
         self._failure = ""
         try:
             born = self._spawn(self.name)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._failure = f"it can't be started: {error}"
+            return None
+        try:
+            # Readable when the process has ended: no thread, no SIGCHLD, the same with every event loop.
+            handle = os.pidfd_open(born.process.pid)
+        except OSError as error:
+            self._failure = f"it can't be watched: {error}"
+            born.process.kill()
+            born.process.wait()
+            born.link.close()
+            self._gone(self.name)
             return None
         self._process, self.link = born.process, born.link
         self._since, self._next_try = self._wall(), 0.0
         self._starts += 1
+        self._unanswered = 0
         born.link.on(Ready, self._ready)
         born.link.on(Failed, self._failed)
+        born.link.on(Pong, self._pong)
         self._changed()
         ended: asyncio.Future[None] = self._loop.create_future()
-        # Readable when the process has ended: no thread, no SIGCHLD, the same with every event loop.
-        handle = os.pidfd_open(born.process.pid)
         self._loop.add_reader(handle, lambda: None if ended.done() else ended.set_result(None))
         asking = self._loop.create_task(self._ask_to_end(born))
+        looking = self._loop.create_task(self._look(born))
         try:
             await ended
         finally:
             asking.cancel()
+            looking.cancel()
             self._loop.remove_reader(handle)
             os.close(handle)
         code = born.process.wait()
@@ -142,6 +165,27 @@ class Kept:
         await asyncio.sleep(self._drained())
         log.warning("killed", process=str(self.name), text="it did not end in time")
         born.process.kill()
+
+    async def _look(self, born: Born) -> None:
+        """Is it at work? Counted in questions, not in time: a machine that slept is no reason to kill anybody. What is
+        not ready yet, or is to end, may be busy for long."""
+        while True:
+            patience = self._patience()
+            every = min(_LOOK_EVERY, patience / 4) if patience else _LOOK_EVERY
+            await asyncio.sleep(every)
+            if not self._up or self._wish is not Wish.RUN:
+                self._unanswered = 0
+                continue
+            if self._unanswered == _SILENT:
+                text = "it does not answer" + (f"; it is killed after {patience:.0f} s of this" if patience else "")
+                log.error("alarm", alarm="process_stuck", process=str(self.name), text=text)
+                self._changed()
+            if patience and self._unanswered * every >= patience:
+                self._failure = f"killed: it was stuck for {patience:.0f} s"
+                born.process.kill()
+                return
+            self._unanswered += 1
+            born.link.send(Ping())
 
     async def _wait(self, code: int | None, wait: float) -> None:
         self._next_try = self._wall() + wait
@@ -163,6 +207,12 @@ class Kept:
         if not self.first.done():
             self.first.set_result(frame)
         self._changed()
+
+    def _pong(self, frame: Pong) -> None:
+        was, self._unanswered = self._stuck, 0
+        if was:
+            log.info("answers_again", process=str(self.name))
+            self._changed()
 
     def _failed(self, frame: Failed) -> None:
         self._failure = frame.text

@@ -105,6 +105,7 @@ class Supervisor:
             gone=self._left,
             shut=self._shut,
             drained=lambda: 3 * self._generation.config.server.drain_time + _SLACK,
+            patience=lambda: self._generation.config.server.stuck_after,
             wall=self._clock.wall,
         )
         return child
