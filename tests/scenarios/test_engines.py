@@ -21,6 +21,7 @@ from xxhash import xxh3_64_intdigest
 from postroad.journal import EventReader, journal_folders
 from postroad.journal.format import EVENT, VERSION, FileHeader
 from postroad.lab.rules import Rule
+from postroad.serve import ask
 from postroad.serve.owner import owner
 from tests.scenarios.ends import audit, events
 from tests.scenarios.far_end import FarEnd
@@ -139,6 +140,45 @@ def test_while_an_engine_can_not_start_the_others_take_its_connections(tmp_path:
         audit(server)
     assert all("program reads versions" in fall["text"] for fall in falls(server)[1:])
     assert {fall["process"] for fall in falls(server)} == {"engine-1"}
+
+
+def test_an_engine_that_is_stuck_is_told_not_waited_for_and_killed(tmp_path: Path) -> None:
+    with FarEnd() as far:
+        server = Server(tmp_path, gateway=far.port, engines=2)
+        text = server.config.read_text()
+        server.config.write_text(text.replace("drain_time = 5", 'drain_time = 5\nstuck_after = "10s"'))
+        try:
+            server.start()
+            until(lambda: server.joined, "both engines know each other")
+            stuck = server.children()["engine-1"]
+            os.kill(stuck, signal.SIGSTOP)
+            until(lambda: '"process_stuck"' in server.log.read_text(), "it is told")
+            summary = ask(server.data, "queue-summary")
+            shown = {one["name"]: (one["up"], one["stuck"]) for one in ask(server.data, "processes")["processes"]}
+            # A connection that the system gives to the stuck one waits, and breaks when it is killed: try again.
+            sent = [f"r{number}@{domain}" for number, domain in enumerate(DOMAINS)]
+            for recipient in sent:
+                until(lambda recipient=recipient: taken(server, recipient), "it is taken")  # type: ignore[misc]
+            until(lambda: server.children().get("engine-1", stuck) != stuck, "it is killed, and started again")
+            until(lambda: server.joined, "it is back")
+            until(server.quiet, "the queue is empty")
+            assert server.stop() == 0
+        finally:
+            if server.process is not None and server.process.poll() is None:
+                server.kill()
+        audit(server)
+        copies = far.copies()
+    assert summary["missing"] == [1]
+    assert shown["engine-0"] == (True, False) and shown["engine-1"] == (False, True)
+    assert copies.keys() == set(sent)
+    assert [fall["text"] for fall in falls(server)] == ["killed: it was stuck for 10 s"]
+
+
+def taken(server: Server, recipient: str) -> bool:
+    with contextlib.suppress(OSError, smtplib.SMTPException), smtplib.SMTP("127.0.0.1", server.smtp_port) as client:
+        client.sendmail("s@sender.test", [recipient], "Subject: x\r\n\r\nx\r\n")
+        return True
+    return False
 
 
 def falls(server: Server) -> list[dict[str, Any]]:

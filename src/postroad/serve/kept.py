@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 LONG = 2.0  # seconds of waiting after which others should take its connections
 _LOOK_EVERY = 5.0  # seconds between two questions whether it is at work
+_LEAST = 2.0  # seconds of patience; with less a busy machine would be taken for stuck processes
 _SILENT = 2  # questions in a row without an answer: it is stuck
 
 
@@ -171,6 +172,7 @@ class Kept:
         not ready yet, or is to end, may be busy for long."""
         while True:
             patience = self._patience()
+            patience = patience and max(patience, _LEAST)
             every = min(_LOOK_EVERY, patience / 4) if patience else _LOOK_EVERY
             await asyncio.sleep(every)
             if not self._up or self._wish is not Wish.RUN:
