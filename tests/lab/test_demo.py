@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.journal import audit
+from postroad.journal import audit_all
 from postroad.lab.demo import program
 from postroad.lab.outcomes import outcomes
 
@@ -52,9 +52,10 @@ def servers(folder: Path) -> list[int]:
     return found
 
 
-async def test_the_demo_accounts_for_every_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engines", [1, 2])
+async def test_the_demo_accounts_for_every_message(tmp_path: Path, engines: int) -> None:
     folder = tmp_path / "run"
-    async with asyncio.timeout(110), demo(folder, "--count", "1000") as process:
+    async with asyncio.timeout(110), demo(folder, "--count", "1000", "--engines", str(engines)) as process:
         out, err = await process.communicate()
         text = out.decode()
         assert process.returncode == 0, text + err.decode()
@@ -76,8 +77,8 @@ async def test_the_demo_accounts_for_every_message(tmp_path: Path) -> None:
     assert servers(folder) == []
     total = outcomes(folder / "data").total
     assert rows["all"] == {name: getattr(total, name) for name in _HEAD}
-    proof = audit(folder / "data" / "journal")
-    assert proof.clean
+    proof, each = audit_all(folder / "data")
+    assert proof.clean and len(each) == engines
     assert (proof.accepted, proof.queued) == (total.accepted, total.queued)
     log = (folder / "postroad.log").read_text()
     assert "Traceback" not in log

@@ -90,6 +90,7 @@ def load(
 def demo(
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Messages to send.")] = 3000,
     stay: Annotated[bool, typer.Option(help="Keep everything running until Ctrl-C.")] = False,
+    engines: Annotated[int, typer.Option(min=1, max=32, help="Engine processes.")] = 1,
     directory: Annotated[Path, typer.Option("--dir", help="Folder of the demo's configuration and data.")] = Path(
         "run"
     ),
@@ -97,7 +98,7 @@ def demo(
     """Start Postroad with simulated providers, send mixed mail through it and show what became of it (`make run`)."""
     from postroad.lab.demo import run_demo
 
-    raise typer.Exit(run_demo(count=count, stay=stay, directory=directory))
+    raise typer.Exit(run_demo(count=count, stay=stay, engines=engines, directory=directory))
 
 
 def _target(text: str) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 """`make run`: Postroad and a small world on this machine, a few thousand messages, and a table of what became of them.
 
-python -m postroad.lab.demo [--stay] [--count N] [--dir run]
+python -m postroad.lab.demo [--stay] [--count N] [--engines N] [--dir run]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from postroad.journal import Audit, JournalError, audit
+from postroad.journal import Audit, JournalError, audit_all
 from postroad.lab.load import LoadPlan, LoadResult, run_load
 from postroad.lab.outcomes import Outcomes, outcomes
 from postroad.lab.progress import bar
@@ -30,12 +30,12 @@ _MAX_WAIT = 60.0
 _WAIT_PER_MESSAGE = 0.002
 
 
-def run_demo(*, count: int = 3000, stay: bool = False, directory: Path = Path("run")) -> int:
+def run_demo(*, count: int = 3000, stay: bool = False, engines: int = 1, directory: Path = Path("run")) -> int:
     """Returns the exit code: 0 when every message is accounted for. Ends what it started on Ctrl-C and SIGTERM too."""
     console = Console()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_demo(console, count, stay, directory))
+            return runner.run(_demo(console, count, stay, engines, directory))
     except (ServerError, JournalError, OSError) as error:
         console.print(f"The demo failed: {error}", style="red", markup=False, soft_wrap=True)
         return 1
@@ -44,13 +44,13 @@ def run_demo(*, count: int = 3000, stay: bool = False, directory: Path = Path("r
         return 130
 
 
-async def _demo(console: Console, count: int, stay: bool, directory: Path) -> int:
+async def _demo(console: Console, count: int, stay: bool, engines: int, directory: Path) -> int:
     loop = asyncio.get_running_loop()
     this = asyncio.current_task()
     assert this is not None
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
     async with World() as world:
-        setup = write_setup(directory, world)
+        setup = write_setup(directory, world, engines=engines)
         # The folder is ours (write_setup says so): the last run's mail would only confuse the counts.
         shutil.rmtree(setup.data_dir, ignore_errors=True)
         setup.log.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ async def _demo(console: Console, count: int, stay: bool, directory: Path) -> in
             waits = {domain.name for domain in world.domains if domain.waits}
             rest = await _deliveries(server, load.accepted, waits)
             found = await loop.run_in_executor(None, outcomes, setup.data_dir)
-            proof = await loop.run_in_executor(None, audit, setup.data_dir / "journal")
+            proof, _ = await loop.run_in_executor(None, audit_all, setup.data_dir)
             _show(console, world, load, found)
             good = _verdict(console, world, load, found, proof)
             if rest:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import msgspec
 
 from postroad.events import Kind
 from postroad.events import tail as read
-from postroad.journal import TERMINAL, EventReader
+from postroad.journal import TERMINAL, EventReader, journal_folders
 
 
 @dataclass(slots=True)
@@ -53,16 +54,23 @@ class _Event(msgspec.Struct):
 def outcomes(data_dir: Path) -> Outcomes:
     """Folds all events that are kept, whether a server runs there or not. Raises JournalError, OSError."""
     found = Outcomes()
+    for folder in journal_folders(data_dir).values():
+        _fold(folder, found)
+    return found
+
+
+def _fold(folder: Path, found: Outcomes) -> None:
+    """The events of one journal."""
     decode = msgspec.json.Decoder(_Event).decode
     deferred: set[int] = set()
-    reader = EventReader(data_dir / "journal")
+    reader = EventReader(folder)
     for event in read(reader, reader.begin()):
         if event.kind not in (Kind.INJECTION, Kind.DELIVERY, Kind.DELAY, Kind.BOUNCE):
             continue
         fate = found.domains.setdefault(decode(event.payload).recipient_domain, Fate())
         if event.kind == Kind.INJECTION:
             fate.accepted += 1
-            found.first = found.first or event.time_ms / 1000
+            found.first = min(found.first or inf, event.time_ms / 1000)
         elif event.kind == Kind.DELAY:
             if event.message_id not in deferred:
                 deferred.add(event.message_id)
@@ -70,7 +78,6 @@ def outcomes(data_dir: Path) -> Outcomes:
         elif event.flags & TERMINAL:
             if event.kind == Kind.DELIVERY:
                 fate.delivered += 1
-                found.last = event.time_ms / 1000
+                found.last = max(found.last, event.time_ms / 1000)
             else:
                 fate.bounced += 1
-    return found

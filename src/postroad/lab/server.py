@@ -43,7 +43,7 @@ class Setup(NamedTuple):
         return self.directory / "postroad.log"
 
 
-def write_setup(directory: Path, world: World, *, extra: str = "") -> Setup:
+def write_setup(directory: Path, world: World, *, engines: int = 1, extra: str = "") -> Setup:
     """Write a configuration that takes mail on two free loopback ports and delivers it into the world.
 
     extra: more TOML at the end. Raises ServerError when the folder holds a configuration that is not the lab's own.
@@ -61,6 +61,7 @@ def write_setup(directory: Path, world: World, *, extra: str = "") -> Setup:
 hostname = "mail.sender.test"
 data_dir = "data"
 drain_time = "5s"
+engines = {engines}
 
 [[listener]]
 address = "127.0.0.1:{smtp}"
