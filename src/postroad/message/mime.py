@@ -179,4 +179,3 @@ def _parameters(value: bytes) -> dict[str, str]:
     for name, text in found:
         result.setdefault(name, decode_words(text.encode("latin-1", "replace")) if "=?" in text else text)
     return result
-
