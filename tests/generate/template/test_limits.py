@@ -102,6 +102,44 @@ def test_the_deepest_of_all() -> None:
     assert compile(inner % "a", HTML).render(data) == "true" * 3 + "100"
 
 
+@pytest.mark.parametrize("part", [HTML, TEXT, AMP], ids=str)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "{",
+            "{{ ",
+            "{{ '\"",
+            "<a ",
+            '<a "',
+            "<a x= ",
+            "http://",
+            "http://a)",
+            "[[",
+            "[[data-msys-",
+            "<template type ",
+        ),
+        *(
+            "{{if a}}{{end}}",
+            "{{if a}} {{end}} ",
+            "{{if a}}{{end}} \n",
+            " ",
+            "\n",
+            "{{a}}",
+            '<a href="http://a/{{a}}">',
+        ),
+    ],
+)
+def test_reading_takes_time_in_proportion_to_the_size(piece: str, part: Part) -> None:
+    """What takes the square of it would not end before the tests' own time limit."""
+    count = min(400_000 // len(piece), 20_000 if "{{" in piece else 400_000)
+    for source in (piece * count, "<a " + piece * count + ">", "http://a" + piece * count + "x"):
+        try:
+            assert compile(source, part).render({}) is not None
+        except TemplateSyntaxError as error:
+            assert error.line >= 1
+
+
 # Anything at all
 
 words = st.sampled_from(

@@ -21,11 +21,11 @@ _WORDS = frozenset({"data-msys-linkname", "data-msys-sublink"})
 _PLAIN, _SPACED, _STATEMENT = "\x01", "\x02", "\x03"
 _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _ANCHOR = re.compile(r"<(?:a|area)(?=[\s/])(?:[^<>\"']++|\"[^\"]{0,20000}+\"|'[^']{0,20000}+')*+>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"[\s/]+([^\s\"'<>/=]+)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'<>]+)))?")
+_ATTRIBUTE = re.compile(r"(?<![\s/])[\s/]++([^\s\"'<>/=]++)(?:\s*+=\s*+(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'<>]+)))?")
 _TEXT_MARKS = re.compile(r"\[\[\s*data-msys-[^\[\]]{0,2000}\]\]")
 _TEXT_MARK = re.compile(r"\s*(data-msys-[a-z]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')\s*")
 # What ends a sentence, not an address.
-_TRAILING = re.compile(r"[.,;:!?]+\Z")
+_TRAILING = ".,;:!?"
 
 
 @dataclass(slots=True)
@@ -73,10 +73,11 @@ def _link(masked: str, start: int, end: int, html: bool) -> Link | None:
     if not html:
         marks = masked.find("[[", start, end)
         end = marks if marks >= 0 else end
-        if trailing := _TRAILING.search(masked, start, end):
-            end = trailing.start()
-        while masked[end - 1] == ")" and masked.count(")", start, end) > masked.count("(", start, end):
+        end = start + len(masked[start:end].rstrip(_TRAILING))
+        surplus = masked.count(")", start, end) - masked.count("(", start, end)
+        while surplus > 0 and masked[end - 1] == ")":
             end -= 1
+            surplus -= 1
     url = masked[start:end]
     if _SPACED in url or _STATEMENT in url or url.endswith("://"):
         return None

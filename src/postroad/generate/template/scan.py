@@ -117,5 +117,6 @@ def unwritten(source: str, found: list[Tag]) -> list[Span]:
             # The line before may have been nothing but statements: then its line end is gone already.
             if newline >= lowest and not (cuts and cuts[-1].end >= before):
                 cuts.append(Span(newline, tag.start))
-        number += 1
+        # The others that follow with only blanks between stand on the same line: none of them begins one.
+        number = last + 1
     return [cut for cut in cuts if cut.start < cut.end]
