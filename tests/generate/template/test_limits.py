@@ -81,6 +81,12 @@ def test_a_wide_expression_costs_its_width() -> None:
         template.render({"x": [0] * 20}, limits=Limits(steps=1000))
 
 
+def test_the_length_of_a_long_string_costs_its_length() -> None:
+    template = compile("{{each x}}{{#y}}{{end}}", TEXT)
+    with pytest.raises(TemplateRenderError, match="rendering takes more than 1000 steps"):
+        template.render({"x": [0] * 3, "y": "ü" * 64_000}, limits=Limits(steps=1000))
+
+
 def test_dynamic_content_within_itself() -> None:
     source = "{{render_dynamic_content(dynamic_html.a)}}"
     with pytest.raises(TemplateRenderError, match="more than 3 levels deep"):

@@ -181,8 +181,12 @@ def _unary(node: Unary) -> Value:
         return lambda frame: not values.is_true(operand(frame))
 
     def length(frame: Frame) -> object:
+        found = operand(frame)
+        if isinstance(found, str):
+            # Counting octets is work by the length, which no other operation on one value is to that extent.
+            frame.spend(len(found) // 64, 0, at)
         try:
-            return values.length(operand(frame), what)
+            return values.length(found, what)
         except values.ValueFault as fault:
             raise Fault(str(fault), at) from None
 
