@@ -76,7 +76,12 @@ async def test_the_walk_is_short() -> None:
     ("raw", "expected"),
     [
         (b"v=DMARC1; p=reject; pct=50", DmarcRecord(Policy.REJECT)),
-        (b"v=DMARC1;p=REJECT;sp=odd", DmarcRecord(Policy.REJECT)),
+        (b"v=DMARC1;p=REJECT;sp=none", DmarcRecord(Policy.REJECT, Policy.NONE)),
+        (b"v=DMARC1; sp=reject", DmarcRecord(Policy.NONE, Policy.REJECT)),
+        (b"v=DMARC1", DmarcRecord(Policy.NONE)),
+        # One wish that can't be read takes the others with it (RFC 9989 4.10.1).
+        (b"v=DMARC1; p=reject; sp=odd", None),
+        (b"v=DMARC1; p=reject; np=; rua=mailto:a@b", DmarcRecord(Policy.NONE, rua="mailto:a@b")),
         (b"v=DMARC1; p=odd; rua=mailto:a@b", DmarcRecord(Policy.NONE, rua="mailto:a@b")),
         (b"v=DMARC1; p=odd", None),
         (b"v=DMARC2; p=reject", None),

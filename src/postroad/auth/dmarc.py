@@ -72,8 +72,9 @@ class DmarcResolver(Protocol):
 
 
 def read_record(raw: bytes) -> DmarcRecord | None:
-    """None for what is no DMARC record, or has neither a policy nor anybody to report to (RFC 9989 4.7). Unknown tags,
-    and known ones with values nobody knows, are passed over; pct= is gone."""
+    """None for what is no DMARC record. One without p= wishes for nothing (p=none). Where p=, sp= or np= says what
+    nobody knows, the whole wishes for nothing, and without anybody to report to it is no record (RFC 9989 4.7, 4.10.1).
+    Other unknown tags and values are passed over; pct= is gone."""
     if not raw.lstrip(b" \t").startswith((b"v=", b"v ", b"v\t")):
         return None
     try:
@@ -82,16 +83,16 @@ def read_record(raw: bytes) -> DmarcRecord | None:
         return None
     if next(iter(tags), "") != "v" or tags["v"] != "DMARC1":
         return None
-    policy = _policy(tags, "p")
-    if policy is None:
+    wishes = {name: _policy(tags, name) for name in ("p", "sp", "np") if name in tags}
+    if None in wishes.values():
         if "mailto:" not in tags.get("rua", "").lower():
             return None
-        policy = Policy.NONE
+        wishes = {}
     psd = tags.get("psd", "u").lower()
     return DmarcRecord(
-        policy,
-        _policy(tags, "sp"),
-        _policy(tags, "np"),
+        wishes.get("p") or Policy.NONE,
+        wishes.get("sp"),
+        wishes.get("np"),
         tags.get("adkim", "r").lower() == "s",
         tags.get("aspf", "r").lower() == "s",
         psd if psd in ("y", "n") else "u",
