@@ -43,15 +43,23 @@ class Received(NamedTuple):
     rcpt: bytes
     content: bytes  # dots unstuffed
     peer: str
+    rcpts: tuple[
+        bytes, ...
+    ] = ()  # those that were accepted, and in LMTP had a yes to the content as well; rcpt: the last
 
 
 class Peer:
-    """Answers by step: banner, ehlo, helo, mail, rcpt, data, content, rset, quit; or by `judge`, asked first."""
+    """Answers by step: banner, ehlo, lhlo, helo, mail, rcpt, data, content, rset, quit; or by `judge`, asked first.
+
+    After LHLO it speaks LMTP: the answer to the content is asked for, and given, for each recipient; it is told the
+    RCPT as `line`.
+    """
 
     def __init__(self, **answers: Answer) -> None:
         self.answers: dict[str, Answer] = {
             "banner": b"220 peer.example.net ESMTP\r\n",
             "ehlo": b"250-peer.example.net\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 DSN\r\n",
+            "lhlo": b"250-peer.example.net\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
             "helo": b"250 peer.example.net\r\n",
             "mail": b"250 2.1.0 ok\r\n",
             "rcpt": b"250 2.1.5 ok\r\n",
@@ -112,19 +120,23 @@ class Peer:
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         if not await self._answer("banner", b"", reader, writer, number):
             return
-        mail = rcpt = b""
-        refused = False  # some command of this transaction: then whatever DATA brings is no message
+        mail = b""
+        rcpts: list[bytes] = []  # accepted; while there are none, whatever DATA brings is no message
+        refused = lmtp = False
         while True:
             line = (await reader.readuntil(b"\r\n")).removesuffix(b"\r\n")
             self.commands[number].append(line)
             step = line[:4].decode().lower()
-            mail = line if step == "mail" else mail
-            rcpt = line if step == "rcpt" else rcpt
+            lmtp = lmtp or step == "lhlo"
             answer = await self._answer(step, line, reader, writer, number)
             if not answer or step == "quit":
                 return
-            if step in ("mail", "rcpt"):
-                refused = not answer.startswith(b"2") or (refused and step == "rcpt")
+            if step == "mail":
+                mail, rcpts, refused = line, [], not answer.startswith(b"2")
+            elif step == "rset":
+                rcpts = []
+            elif step == "rcpt" and answer.startswith(b"2") and not refused:
+                rcpts.append(line)
             if answer.startswith(b"354"):
                 if self.deaf:
                     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -134,14 +146,21 @@ class Peer:
                     content += await reader.readuntil(b"\r\n")
                 lines = content[:-3].split(b"\r\n")
                 content = b"\r\n".join(each.removeprefix(b".") for each in lines)
-                if refused:
+                if not rcpts:
                     writer.write(b"554 5.5.1 no valid recipients\r\n")
                     continue
-                answer = await self._answer("content", content, reader, writer, number)
-                if answer.startswith(b"250"):
-                    self.received.append(Received(mail, rcpt, content, writer.get_extra_info("peername")[0]))
+                kept: list[bytes] = []
+                for told in [[each] for each in rcpts] if lmtp else [rcpts]:
+                    answer = await self._answer("content", told[0] if lmtp else content, reader, writer, number)
+                    kept += told if answer.startswith(b"250") else []
+                    if not answer:
+                        break
+                if kept:
+                    source = writer.get_extra_info("peername")[0]
+                    self.received.append(Received(mail, kept[-1], content, source, tuple(kept)))
                 if not answer:
                     return
+                rcpts = []
 
     async def _answer(
         self, step: str, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int

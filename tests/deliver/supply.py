@@ -26,6 +26,8 @@ def message(
     ret: Ret = Ret.UNSET,
     envid: str = "",
     loaded: bool = True,
+    body: Body | None = None,
+    place: int = 0,
 ) -> Message:
     made = Message()
     made.id = number
@@ -33,7 +35,7 @@ def message(
     made.recipient = recipient or f"user{number}@{domain}"
     made.domain = domain
     made.binding = binding
-    made.body = Body(content, trace) if loaded else None
+    made.body = (body or Body(content, trace)) if loaded else None
     made.received = 0.0
     made.expires = 1e12
     made.attempts = 0
@@ -46,6 +48,7 @@ def message(
     made.connection = {}
     made.context = {}
     made.event = b""
+    made.place = place or -number  # of its own, unless it is told
     return made
 
 

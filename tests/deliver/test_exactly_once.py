@@ -48,20 +48,33 @@ class Moody(Peer):
         self.judge = judge
 
 
-async def deliver(seed: int, temper: float, pipelining: bool, most: int, stop_after: int) -> None:
-    shelf = Shelf(message(number, loaded=number % 4 != 0) for number in range(COUNT))
-    shelf.bodies = {number: Body(b"Subject: %d\r\n\r\n.dot\r\n" % number) for number in range(COUNT)}
+async def deliver(seed: int, temper: float, pipelining: bool, most: int, stop_after: int, batch: int = 1) -> None:
+    alike = 1 if batch == 1 else 5  # so many in a row have one content
+    bodies = [Body(b"Subject: %d\r\n\r\n.dot\r\n" % (number // alike)) for number in range(COUNT)]
+    shelf = Shelf(
+        message(number, loaded=number % 4 != 0, body=bodies[number - number % alike], place=1 + number // alike)
+        for number in range(COUNT)
+    )
+    shelf.bodies = dict(enumerate(bodies))
     shelf.bodies[8] = None
     given = [Moody(seed, temper, pipelining), Moody(seed + 1, temper, pipelining)]
     names = Names()
     names.point(DOMAIN, "127.0.0.1", "127.0.0.2")
     async with (
         peers(*given) as port,
-        scene(port, shelf=shelf, names=names, max_connections=most, stop=0, host_failure_retry=0.01) as at,
+        scene(
+            port,
+            shelf=shelf,
+            names=names,
+            max_connections=most,
+            stop=0,
+            host_failure_retry=0.01,
+            max_recipients_per_batch=batch,
+        ) as at,
     ):
         # `scene` stops the deliverer at once when enough is settled, with whatever is on the wire then.
         await asyncio.wait_for(at.run(stop_after), 60)
-    arrived = [received.rcpt for peer in given for received in peer.received]
+    arrived = [rcpt for peer in given for received in peer.received for rcpt in received.rcpts]
     for number, outcomes in shelf.outcomes.items():
         final = [outcome for outcome in outcomes if outcome.counts]
         assert len(final) <= 1 and len(outcomes) <= 2
@@ -83,14 +96,18 @@ async def deliver(seed: int, temper: float, pipelining: bool, most: int, stop_af
     st.booleans(),
     st.sampled_from([1, 4]),
     st.sampled_from([1, COUNT // 2, COUNT]),
+    st.sampled_from([1, 3, 100]),
 )
-def test_every_message_is_settled_once(seed: int, temper: float, pipelining: bool, most: int, stop_after: int) -> None:
-    asyncio.run(deliver(seed, temper, pipelining, most, stop_after))
+def test_every_message_is_settled_once(
+    seed: int, temper: float, pipelining: bool, most: int, stop_after: int, batch: int
+) -> None:
+    asyncio.run(deliver(seed, temper, pipelining, most, stop_after, batch))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_good_peer_gets_everything(seed: int) -> None:
-    asyncio.run(deliver(seed, 0.0, True, 4, COUNT))
+def test_a_good_peer_gets_everything(seed: int, batch: int) -> None:
+    asyncio.run(deliver(seed, 0.0, True, 4, COUNT, batch))
 
 
 @pytest.mark.parametrize("temper", [0.0, 0.3])
@@ -98,4 +115,4 @@ def test_the_same_on_uvloop(temper: float) -> None:
     """The loop that servers run on."""
     for seed in range(10):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(deliver(seed, temper, True, 4, COUNT))
+            runner.run(deliver(seed, temper, True, 4, COUNT, 1 + seed % 2 * 4))

@@ -451,6 +451,10 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
     connect_timeout: Annotated[Duration, Meta(description="Wait for a connection.")] = Duration(30)
     banner_timeout: Annotated[Duration, Meta(description="Wait for the 220.")] = Duration(300)
+    max_recipients_per_batch: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="Recipients of one transaction, for messages of one sender and content."),
+    ] = 1
     next_host_after: Annotated[
         Duration,
         Meta(description="Try the next host beside one that let a path's first connection wait for so long; 0: never."),
@@ -593,6 +597,7 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     idle_timeout: Duration | None = None
     connect_timeout: Duration | None = None
     banner_timeout: Duration | None = None
+    max_recipients_per_batch: int | None = None
     next_host_after: Duration | None = None
     ehlo_timeout: Duration | None = None
     mail_timeout: Duration | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from postroad.deliver.connection import Connection
+from postroad.deliver.outcomes import UNTOUCHED
 from postroad.deliver.steps import Again, Result
 from postroad.message import Message
 
@@ -17,13 +18,14 @@ _MAX_HAND_OVERS = 2
 
 @dataclass(slots=True, eq=False)
 class Carried:
-    """result, host, peer, source: of the last connection. tried: addresses that refused the message for now."""
+    """result, host, peer, source: of the last connection; UNTOUCHED and nothing if none began with it, its body may
+    then be missing. tried: addresses that refused the message for now."""
 
     message: Message
     result: Result
-    host: str
-    peer: str
-    source: str
+    host: str = ""
+    peer: str = ""
+    source: str = ""
     tried: list[str] = field(default_factory=list)
     hand_overs: int = 0
 
@@ -33,7 +35,7 @@ class CarriedMessages:
 
     def __init__(self) -> None:
         self._waiting: dict[Carried, None] = {}
-        self._on: dict[Connection, Carried] = {}  # given to a connection, and not settled
+        self._on: dict[Message, Carried] = {}  # given to a connection, and not settled
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -44,12 +46,14 @@ class CarriedMessages:
     def offer(self, connection: Connection, message: Message, result: Result) -> Carried | None:
         """The message did not get through on this connection: what to keep, or None when it was carried enough."""
         target = connection.target
-        carried = self._on.pop(connection, None)
+        carried = self._on.pop(message, None)
         if carried is None:
             carried = Carried(message, result, target.host, target.address, connection.source)
         else:
             carried.result = result
             carried.host, carried.peer, carried.source = target.host, target.address, connection.source
+        if result.again is Again.NEXT_TRANSACTION:
+            return carried  # the first of a transaction never gets this, and what is carried is first in the next one
         if result.again is Again.HAND_OVER:
             carried.hand_overs += 1
             return carried if carried.hand_overs <= _MAX_HAND_OVERS else None
@@ -59,20 +63,32 @@ class CarriedMessages:
     def keep(self, carried: Carried) -> None:
         self._waiting[carried] = None
 
-    def give(self, connection: Connection) -> Message | None:
-        """The first message that this connection's host has not refused."""
+    def back(self, message: Message) -> None:
+        """It was given to a connection that did not begin with it."""
+        carried = self._on.pop(message, None)
+        self.keep(Carried(message, UNTOUCHED) if carried is None else carried)
+
+    def next(self, connection: Connection) -> Carried | None:
+        """The first that this connection's host has not refused; it stays."""
         address = connection.target.address
         for carried in self._waiting:
             if address not in carried.tried:
-                del self._waiting[carried]
-                self._on[connection] = carried
-                return carried.message
+                return carried
         return None
 
-    def settled(self, connection: Connection) -> None:
-        """What the connection carried is settled, or gone."""
+    def give(self, connection: Connection) -> Message | None:
+        """The message of `next`, taken out."""
+        carried = self.next(connection)
+        if carried is None:
+            return None
+        del self._waiting[carried]
+        self._on[carried.message] = carried
+        return carried.message
+
+    def settled(self, message: Message) -> None:
+        """It is settled, or gone, whether or not it was carried."""
         if self._on:
-            self._on.pop(connection, None)
+            self._on.pop(message, None)
 
     def remove(self, carried: Carried) -> None:
         del self._waiting[carried]

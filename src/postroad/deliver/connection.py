@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from math import inf
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 from postroad.config.schema import DeliveryOptions
 from postroad.deliver.machine import Machine
@@ -24,6 +24,16 @@ _SLICE = 128 << 10
 _BURST = 50
 
 
+# The connection was lost while the message was loaded.
+NOT_BEGUN = Result(
+    Verdict.DEFERRED,
+    Reply(451, "4.4.2 the connection was lost before the message began"),
+    Stage.IDLE,
+    internal=True,
+    again=Again.HAND_OVER,
+)
+
+
 class Owner(Protocol):
     """What a connection needs of the path it works for. Called on the event loop; none may raise."""
 
@@ -32,6 +42,12 @@ class Owner(Protocol):
 
     def next(self, connection: Connection) -> Message | None:
         """The message to send now; None: there is none, and the connection is idle until `work` is called."""
+
+    def more(self, connection: Connection, first: Message) -> Message | None:
+        """One more, to go in the same transaction; None: what stands next can't, or may not yet."""
+
+    def back(self, message: Message) -> None:
+        """It was given and has not begun: another connection, or this one later, may have it."""
 
     def load(self, connection: Connection, message: Message) -> None:
         """The message has no body: fetch it, then call `loaded`."""
@@ -71,7 +87,7 @@ class StepTimes:
 
 
 class Connection(asyncio.Protocol):
-    """hello: our EHLO name. limit: messages before QUIT, 0 for no limit.
+    """One message after the other. hello: our EHLO name. limit: messages before QUIT, 0 for no limit.
 
     opened: done when the session is established (None) or will never be (the Result that says why).
     expires: loop time from which the owner gives it no more messages. leaving: QUIT instead of the next message; set by
@@ -79,6 +95,9 @@ class Connection(asyncio.Protocol):
     reply, though one was sent; None if that did not happen. terms: the options it was made with; the owner's.
     tls: how it is encrypted, as in Outcome. trouble: why it is not, though it was asked for and the host agreed.
     """
+
+    kind: ClassVar[type[Machine]] = Machine
+    batches: ClassVar[bool] = False  # see BatchConnection
 
     def __init__(
         self,
@@ -95,11 +114,12 @@ class Connection(asyncio.Protocol):
         self.target = target
         self.source = source
         self.expires = inf
+        self.most = 1  # recipients of a transaction; more in a BatchConnection alone
         self.terms: object = None
         self.opened: asyncio.Future[Result | None] = loop.create_future()
         self.tap: Tap | None = None
         self.domain = ""
-        self.machine = Machine(hello, request.demand, manner)
+        self.machine = self.kind(hello, request.demand, manner)
         self.request = request
         self.tls = ""
         self.trouble: Trouble | None = None
@@ -183,8 +203,7 @@ class Connection(asyncio.Protocol):
         if self.machine.step is Step.READY and message.body is not None:
             self.machine.send(message, message.body)
         elif self.machine.result is None:
-            reply = Reply(451, "4.4.2 the connection was lost before the message began")
-            self.machine.result = Result(Verdict.DEFERRED, reply, Stage.IDLE, internal=True, again=Again.HAND_OVER)
+            self.machine.result = NOT_BEGUN
         self._work()
 
     def unreadable(self) -> None:
@@ -233,11 +252,10 @@ class Connection(asyncio.Protocol):
                 continue
             self.message = message
             self.since = self._now()
-            if message.body is None:
-                self._loading = True
-                self._owner.load(self, message)
+            if message.body is not None and not self.batches:
+                machine.send(message, message.body)
+            elif not self._begin(message):
                 break
-            machine.send(message, message.body)
         else:
             self._loop.call_soon(self._work)
         if self._transport is None:
@@ -252,6 +270,12 @@ class Connection(asyncio.Protocol):
             self._deadline = self._now() + self._times.by_step[step]
             if self._deadline < self._timer_at:
                 self._set_timer()
+
+    def _begin(self, message: Message) -> bool:
+        """What is not just sent. False: something has to be loaded first."""
+        self._loading = True
+        self._owner.load(self, message)
+        return False
 
     def _report(self) -> None:
         result = self.machine.result

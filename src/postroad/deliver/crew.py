@@ -9,6 +9,7 @@ from typing import Protocol
 
 from postroad.config.schema import DeliveryOptions
 from postroad.deliver.attempt import Attempt, Race
+from postroad.deliver.batchconnection import BatchConnection
 from postroad.deliver.carried import CarriedMessages
 from postroad.deliver.connection import Connection, Owner
 from postroad.deliver.deadend import DeadEnd
@@ -210,7 +211,9 @@ class Crew:
         def make(target: Target, source: str) -> Connection:
             hello = binding.ehlo_hostname or means.hostname
             request = self._route.request(target)
-            made = Connection(self._employer, target, source, hello, times, limit, request, self._route.manner())
+            kind = BatchConnection if options.max_recipients_per_batch > 1 else Connection
+            made = kind(self._employer, target, source, hello, times, limit, request, self._route.manner())
+            made.most = options.max_recipients_per_batch
             made.terms = terms
             made.tap, made.domain = means.tap, self._employer.key[1]
             attempt.made.append(made)

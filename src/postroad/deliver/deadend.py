@@ -75,7 +75,10 @@ class DeadEnd:
             self.settle_carried(carried)
 
     def settle_carried(self, carried: Carried) -> None:
-        """It finds no other connection: it ends as it went on the last one."""
+        """It finds no other connection: it ends as it went on the last one, and is handed back if there was none."""
+        if carried.result is UNTOUCHED:
+            self._means.supply.settle(carried.message, outcome_of(UNTOUCHED, counts=False))
+            return
         self.count(carried.result.verdict)
         outcome = outcome_of(carried.result, carried.host, carried.peer, carried.source)
         self._means.supply.settle(carried.message, outcome)

@@ -12,12 +12,13 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from postroad.deliver.envelope import BadEnvelope, Capabilities, NeedsSmtputf8, commands, parse_capabilities
 from postroad.deliver.login import Exchange, LoginError
 from postroad.deliver.reply import ReplyError, ReplyReader
 from postroad.deliver.steps import AWAITED, SMTP, STAGES, Again, Demand, Manner, Result, Step
+from postroad.deliver.unfit import insecure, too_large, unwritable
 from postroad.deliver.wireform import END, wire_form
 from postroad.message import REQUIRE_TLS, Body, Message, Reply, Stage, Verdict
 
@@ -64,6 +65,7 @@ class Machine:
         "step",
         "verified",
     )
+    _table: ClassVar[tuple[Row, ...]]
 
     def __init__(self, hello: str, demand: Demand = Demand.NO_TLS, manner: Manner = SMTP) -> None:
         self._hello = hello
@@ -97,6 +99,7 @@ class Machine:
         """The peer said this. unsent: some of the earlier output has not left for the peer."""
         self._unsent = unsent
         reader = self._reader
+        table = self._table
         reader.feed(data)
         try:
             while self.step is not Step.CLOSED and (code := reader.next()):
@@ -105,7 +108,7 @@ class Machine:
                 if code < 400 and (self.output or (unsent and self.step is Step.CONTENT)):
                     self._nonsense(code)
                 else:
-                    _DISPATCH[self.step][4 if code == 421 else code // 100 - 2](self, code)
+                    table[self.step][4 if code == 421 else code // 100 - 2](self, code)
         except ReplyError as error:
             self._break(f"4.5.0 the host broke the protocol: {error}")
 
@@ -114,23 +117,15 @@ class Machine:
         octets = len(body)
         offered = self.offered
         if 0 < offered.size < octets:
-            text = f"5.3.4 the message has {octets} octets, and the host takes {offered.size}"
-            self.result = Result(Verdict.FAILED, Reply(552, text), Stage.MAIL, internal=True)
+            self.result = too_large(octets, offered.size)
             return
         if REQUIRE_TLS in message.context and not (self.verified and offered.requiretls):
-            lack = "offers no REQUIRETLS" if self.verified else "is not shown to be the right one by TLS"
-            reply = Reply(550, f"5.7.30 the message requires TLS all the way, and the host {lack}")
-            self.result = Result(Verdict.FAILED, reply, Stage.MAIL, internal=True, again=Again.NEXT_HOST)
+            self.result = insecure(self.verified)
             return
         try:
             mail, rcpt = commands(message, octets, offered)
-        except NeedsSmtputf8 as need:
-            reply = Reply(553, f"5.6.7 {need} is international, and the host offers no SMTPUTF8")
-            self.result = Result(Verdict.FAILED, reply, Stage.MAIL, internal=True, again=Again.NEXT_HOST)
-            return
-        except BadEnvelope as error:
-            reply = Reply(553, f"5.1.3 {error} can't be written in SMTP")
-            self.result = Result(Verdict.FAILED, reply, Stage.MAIL, internal=True)
+        except (NeedsSmtputf8, BadEnvelope) as why:
+            self.result = unwritable(why)
             return
         self._body = body
         self._at = 0
@@ -143,6 +138,26 @@ class Machine:
         else:
             self._commands = (_RSET, mail, rcpt, _DATA) if rset else (mail, rcpt, _DATA)
             self.output.append(self._commands[0])
+            self._sent = 1
+        self._steps = steps
+        self.step = steps[0]
+
+    def _begin(self, lines: list[bytes], body: Body) -> None:
+        """The same for a transaction of MAIL and any RCPTs."""
+        steps = (Step.MAIL, *(Step.RCPT,) * (len(lines) - 1), Step.DATA)
+        lines.append(_DATA)
+        if self._needs_rset:
+            self._needs_rset = False
+            steps = (Step.RSET, *steps)
+            lines.insert(0, _RSET)
+        self._body = body
+        self._at = 0
+        if self.offered.pipelining:
+            self.output.append(b"".join(lines))
+            self._sent = len(steps)
+        else:
+            self._commands = tuple(lines)
+            self.output.append(lines[0])
             self._sent = 1
         self._steps = steps
         self.step = steps[0]
@@ -286,7 +301,7 @@ class Machine:
         self.step = Step.CLOSED
 
     def _unavailable(self, code: int) -> None:
-        self.failure = Result(_verdict(code), Reply(code, self._reader.text()), STAGES[self.step])
+        self.failure = Result(verdict_of(code), Reply(code, self._reader.text()), STAGES[self.step])
         if code != 421:
             self.output.append(_QUIT)
         self.step = Step.CLOSED
@@ -308,7 +323,7 @@ class Machine:
     def _refused(self, code: int) -> None:
         step = self.step
         again = Again.NEXT_HOST if step is Step.MAIL and code < 500 else Again.NO
-        result = Result(_verdict(code), Reply(code, self._reader.text()), self._stage(), again=again)
+        result = Result(verdict_of(code), Reply(code, self._reader.text()), self._stage(), again=again)
         # A refused RCPT or DATA leaves the transaction open at the host. The RSET goes in front of the next MAIL, so it
         # costs no round trip.
         self._needs_rset = step is Step.RCPT or step is Step.DATA
@@ -329,7 +344,7 @@ class Machine:
 
     def _skip(self, code: int) -> None:
         self._at += 1
-        self.step = Step.DRAIN
+        self.step = Step.SKIP if self._steps[self._at] is Step.RCPT else Step.DRAIN
 
     def _abandon(self, code: int) -> None:
         self.output.append(END)
@@ -401,14 +416,17 @@ class Machine:
         self.step = Step.CLOSED
 
 
+Move = Callable[[Any, int], None]  # a method of Machine, or of the subclass whose table it is; the reply's code
+
+
 class Row(NamedTuple):
     """Where each kind of reply leads."""
 
-    ok: Callable[[Machine, int], None]
-    more: Callable[[Machine, int], None]
-    temporary: Callable[[Machine, int], None]
-    permanent: Callable[[Machine, int], None]
-    closing: Callable[[Machine, int], None]
+    ok: Move
+    more: Move
+    temporary: Move
+    permanent: Move
+    closing: Move
 
 
 _M = Machine
@@ -432,8 +450,8 @@ TABLE: dict[Step, Row] = {
     Step.HANDSHAKE: Row(_M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense, _M._nonsense),
     Step.AUTH: Row(_M._logged_in, _M._challenge, _M._login_refused, _M._login_refused, _M._unavailable),
 }
-_DISPATCH: tuple[Row, ...] = tuple(TABLE[step] for step in Step)
+Machine._table = tuple(TABLE[step] for step in Step)
 
 
-def _verdict(code: int) -> Verdict:
+def verdict_of(code: int) -> Verdict:
     return Verdict.FAILED if code >= 500 else Verdict.DEFERRED

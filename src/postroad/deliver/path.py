@@ -8,6 +8,7 @@ from math import inf
 from typing import Protocol
 
 from postroad.config.schema import DeliveryOptions
+from postroad.deliver.batch import share
 from postroad.deliver.carried import CarriedMessages
 from postroad.deliver.connection import Connection
 from postroad.deliver.crew import PAUSE, Crew
@@ -239,6 +240,36 @@ class Path:
         self._pool.end_idle(self.allowance.idle(connection))
         return None
 
+    def more(self, connection: Connection, first: Message) -> Message | None:
+        """Only what stands next: what does not fit waits for the next connection that is free, ahead of all others."""
+        carried = self._carried.next(connection) if self._carried else None
+        if carried is not None:
+            if not share(first, carried.message):
+                return None
+        elif self._dead_end.sweeping or not self._supply.waiting(*self.key):
+            return None
+        if connection.leaving or self._stopping or self._resting or (self.allowance.restricted and self._closed()):
+            return None
+        wait = self.allowance.message()
+        if wait:
+            if wait != inf:
+                self.wake_after(wait)
+            return None
+        message = self._supply.take(*self.key) if carried is None else self._carried.give(connection)
+        if message is not None and share(first, message):
+            return message
+        self.allowance.unsent()
+        if message is not None:
+            self.back(message)
+        return None
+
+    def back(self, message: Message) -> None:
+        if self._stopping:
+            self._supply.settle(message, outcome_of(UNTOUCHED, counts=False))
+        else:
+            self._carried.back(message)
+            self.wake()
+
     def load(self, connection: Connection, message: Message) -> None:
         task = self._loop.create_task(self._supply.load(message))
         self._loads[task] = None
@@ -247,7 +278,7 @@ class Path:
     def _on_loaded(self, connection: Connection, message: Message, task: asyncio.Task[bool]) -> None:
         self._loads.pop(task, None)
         if task.cancelled() or task.exception() or not task.result():
-            self._carried.settled(connection)
+            self._carried.settled(message)
         if task.cancelled():
             self._supply.settle(message, outcome_of(UNTOUCHED, counts=False))
             connection.unreadable()
@@ -270,10 +301,10 @@ class Path:
         result = self._means.replies.judged(result, *self.key)
         if result.again is not Again.NO and not self._stopping and self._carry(connection, message, result):
             return
-        self._carried.settled(connection)
+        self._carried.settled(message)
         verdict = result.verdict
-        if self._stopping and result.internal:
-            unbegun = result.again is Again.HAND_OVER
+        if self._stopping and (result.internal or result.again is Again.NEXT_TRANSACTION):
+            unbegun = result.again is Again.HAND_OVER or result.again is Again.NEXT_TRANSACTION
             if unbegun or (self._aborting and result.stage is not Stage.CONFIRMATION):
                 self._supply.settle(message, outcome_of(UNTOUCHED, target.host, target.address, counts=False))
                 return
@@ -287,9 +318,9 @@ class Path:
         carried = self._carried.offer(connection, message, result)
         if carried is None:
             return False
-        if carried.tried:
+        if carried.tried and result.again is not Again.NEXT_TRANSACTION:
             most = self.allowance.most
-            if len(self._carried) >= most or not self.route.plan((), carried.tried):
+            if len(self._carried) >= most * connection.most or not self.route.plan((), carried.tried):
                 return False
             if len(self.connections) >= most:
                 connection.leaving = True  # it would stand in the other host's way

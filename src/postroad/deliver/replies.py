@@ -25,6 +25,8 @@ _STAGES = {
 }
 # What is said before TLS stands is not protected: anybody on the way could end mail with it, or hold it.
 _NEVER = (Stage.STARTTLS, Stage.TLS_HANDSHAKE, Stage.NOT_CONNECTED, Stage.IDLE)
+# Nothing has been concluded about the message.
+_NOT_YET = (Again.HAND_OVER, Again.NEXT_TRANSACTION)
 _CACHED = 50_000  # paths whose rules are remembered; senders meet millions of domains
 _ENHANCED = re.compile(r"[245](\.\d{1,3}\.\d{1,3})(?= |\Z)")
 _CODES = {Verdict.DEFERRED: 450, Verdict.FAILED: 550}
@@ -73,7 +75,7 @@ class ReplyRules:
         """What is to be made of how a message, or a session, ended: mostly just what it is."""
         if not self._rules or result.internal or result.verdict is Verdict.DELIVERED:
             return result
-        if result.ruled is not None or result.again is Again.HAND_OVER or result.stage in _NEVER:
+        if result.ruled is not None or result.again in _NOT_YET or result.stage in _NEVER:
             return result
         for rule in self._concerning(binding, domain):
             if rule.fits(result):

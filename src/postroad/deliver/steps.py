@@ -58,6 +58,7 @@ class Again(Enum):
     NO = 0
     NEXT_HOST = 1  # this host does not want it now; another host of the domain might
     HAND_OVER = 2  # the session ended before the message began: any other connection will do
+    NEXT_TRANSACTION = 3  # the host took others of the same transaction and wants this one in another
 
 
 class Result(NamedTuple):
