@@ -28,6 +28,7 @@ engines = {engines}
 [[listener]]
 address = "127.0.0.1:{smtp_port}"
 relay = true
+max_sessions_per_peer = 0
 
 [http]
 address = "127.0.0.1:{http_port}"

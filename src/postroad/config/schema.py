@@ -80,7 +80,10 @@ class ServerOptions(Section, frozen=True, kw_only=True):
         Duration(30)
     )
     stuck_after: Annotated[
-        Duration, Meta(description="A process that does nothing for so long (2 s at the least) is killed and started again. 0: never.")
+        Duration,
+        Meta(
+            description="A process that does nothing for so long (2 s at the least) is killed and started again. 0: never."
+        ),
     ] = Duration(60)
 
 
