@@ -90,7 +90,10 @@ def test_http_serves_the_others(tmp_path: Path) -> None:
 
 
 # A second listener, with short times; the crowd is still coming while they run.
-SHORT = '[[listener]]\naddress = "127.0.0.1:{port}"\nrelay = true\nidle_time = "2s"\nmessage_time = "3s"\nmax_idle_commands = 1000000\n'
+SHORT = (
+    '[[listener]]\naddress = "127.0.0.1:{port}"\nrelay = true\nidle_time = "2s"\nmessage_time = "3s"\n'
+    "max_idle_commands = 1000000\n"
+)
 TOO_SLOW = "421 4.4.2 Nothing came for too long"
 
 

@@ -258,7 +258,7 @@ class Field:
             for sender in engine.senders.values():
                 for line in list(sender.lines):
                     sender.close(line)
-        self.run(1)
+        self.run(10)
         assert {name: open for name, (open, _) in self.lender.open().items() if open} == {}
         assert [each.lent for each in self.lender.throttles().values() if each.lent] == []
         assert +self.open == Counter()
@@ -285,6 +285,15 @@ def above(field: Field, values: dict[str, int]) -> list[tuple[str, int]]:
         for name, most in field.most.items()
         if name.startswith(LIMITS[option][0]) and most > value
     ]
+
+
+def test_who_waits_for_a_host_waits_for_each_that_would_do() -> None:
+    """The place that became free was at the other address, and nobody came."""
+    field = Field(text({"binding_max_connections": 4, "domain_max_connections": 3, "host_max_connections": 2}), 1, 0, 0)
+    for domain in DOMAINS:
+        field.put(0, ("x", domain), 5)
+        field.run(0)
+    field.finish(3000)
 
 
 @settings(max_examples=60, deadline=None)

@@ -82,7 +82,7 @@ class ServerOptions(Section, frozen=True, kw_only=True):
     stuck_after: Annotated[
         Duration,
         Meta(
-            description="A process that does nothing for so long (2 s at the least) is killed and started again. 0: never."
+            description="How long (2 s at the least) a process may do nothing before it is killed and started anew. 0: ever."
         ),
     ] = Duration(60)
 
@@ -451,13 +451,13 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
     max_deliveries_per_connection: Annotated[
         int, Meta(ge=0, description="Messages of one connection; then QUIT. 0: no limit.")
     ] = 0
-    idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
-    connect_timeout: Annotated[Duration, Meta(description="Wait for a connection.")] = Duration(30)
-    banner_timeout: Annotated[Duration, Meta(description="Wait for the 220.")] = Duration(300)
     max_recipients_per_batch: Annotated[
         int,
         Meta(ge=1, le=1000, description="Recipients of one transaction, for messages of one sender and content."),
     ] = 1
+    idle_timeout: Annotated[Duration, Meta(description="How long an idle connection is kept.")] = Duration(5)
+    connect_timeout: Annotated[Duration, Meta(description="Wait for a connection.")] = Duration(30)
+    banner_timeout: Annotated[Duration, Meta(description="Wait for the 220.")] = Duration(300)
     next_host_after: Annotated[
         Duration,
         Meta(description="Try the next host beside one that let a path's first connection wait for so long; 0: never."),
@@ -597,10 +597,10 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     path_message_rate: Rate | None = None
     path_connection_rate: Rate | None = None
     max_deliveries_per_connection: int | None = None
+    max_recipients_per_batch: int | None = None
     idle_timeout: Duration | None = None
     connect_timeout: Duration | None = None
     banner_timeout: Duration | None = None
-    max_recipients_per_batch: int | None = None
     next_host_after: Duration | None = None
     ehlo_timeout: Duration | None = None
     mail_timeout: Duration | None = None

@@ -52,6 +52,11 @@ class HostGate(LentGate):
         most = cast(Claim, member).host_most
         return not most or self.open + self.offered - (member.offer is self) < most
 
+    def wait(self, member: Member) -> None:
+        """Stand in line at all addresses that would do: whichever has a place first."""
+        for gate in cast(Claim, member).host_gates:
+            LentGate.wait(gate, member)
+
     def hand_out(self) -> None:
         for line in (self._starved, self._line):
             for member in list(line):
@@ -123,6 +128,8 @@ class Claim:
         return None
 
     def told(self) -> None:
+        for gate in (*self.gates, *self.host_gates):
+            gate.leave(self)  # one place at a time is kept for it
         self._offered(self)
 
     def busy(self, connection: object) -> None:

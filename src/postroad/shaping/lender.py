@@ -258,6 +258,7 @@ class Lender:
                 self._send(claim.engine, Refused(claim.path, gate.name, gate.open))
             gate.wait(claim)
             self._crowded[gate] = None
+            self._crowd(claim)
             self._decline(claim)
             return
         now = self._now()
@@ -282,6 +283,11 @@ class Lender:
             gate.users += 1
         self._end_ask(claim)
         self._send(claim.engine, Granted(claim.path, claim.version, hosts))
+
+    def _crowd(self, claim: Claim) -> None:
+        """It may stand in the lines of these hosts, or not any more."""
+        for gate in claim.host_gates:
+            self._crowded[gate] = None
 
     def _end_ask(self, claim: Claim) -> None:
         claim.hosts = None
@@ -418,7 +424,9 @@ class Lender:
         while self._left:
             self._anew(self._left.popitem()[0])
         while self._ready:
-            self._try(self._ready.popleft())
+            claim = self._ready.popleft()
+            self._crowd(claim)
+            self._try(claim)
         crowded, self._crowded = self._crowded, {}
         for gate in crowded:
             self._drop(gate)
