@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import dkim
+
 from postroad.auth.dkim import Algorithm, PrivateKey, Result, Signer, verify
 
 HEAD = (

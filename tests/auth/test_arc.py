@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+import dkim
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dkim
 from postroad.auth.arc import ArcOutcome, ChainResult, seal, verify_chain
 from postroad.auth.results import MethodResult, results_value, write_results
 from tests.auth.dkim.messages import ED25519, HEAD, KEYS, NASTY, NOW, RECORDS, RSA

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dkim
 from postroad.auth.arc import ChainResult, verify_chain
 from postroad.auth.dkim import Result as DkimResult
 from postroad.auth.dkim import verify

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dkim
 import pytest
 
-import dkim
 from postroad.auth.arc import ChainResult, verify_chain
 from postroad.auth.results import parse_results
 from postroad.lab.dnsserver import LabDns, Zone

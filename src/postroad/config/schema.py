@@ -82,7 +82,7 @@ class ServerOptions(Section, frozen=True, kw_only=True):
     stuck_after: Annotated[
         Duration,
         Meta(
-            description="How long (2 s at the least) a process may do nothing before it is killed and started anew. 0: ever."
+            description="How long (2 s at the least) a process may do nothing before it is started anew. 0: for ever."
         ),
     ] = Duration(60)
 
