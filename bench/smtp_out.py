@@ -1,6 +1,6 @@
 """CPU per message of SMTP delivery alone: messages made in memory go through Deliverer to Postfix's smtp-sink.
 
-    python bench/smtp_out.py [--count N] [--size OCTETS] [--connections N] [--loop uvloop|asyncio]
+    python bench/smtp_out.py [--count N] [--size OCTETS] [--connections N] [--batch N] [--loop uvloop|asyncio]
 
 The sink runs as a process of its own and is not counted. Times are user+system of this process, divided by the messages
 delivered; a warm-up of a tenth is left out. Nothing is written to disk.
@@ -95,7 +95,12 @@ def cpu() -> float:
 
 async def run(options: argparse.Namespace, port: int) -> None:
     body = body_of(options.size)
-    settings = DeliveryOptions(port=port, max_connections=options.connections, prohibited_hosts=[])
+    settings = DeliveryOptions(
+        port=port,
+        max_connections=options.connections,
+        max_recipients_per_batch=options.batch,
+        prohibited_hosts=[],
+    )
     for label, count in (("warm-up", options.count // 10), ("measured", options.count)):
         stock = Stock(count, body)
         limits = Limits(Config(delivery=settings), asyncio.get_running_loop().time)
@@ -118,6 +123,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40_000)
     parser.add_argument("--size", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=1, help="recipients of a transaction")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     options = parser.parse_args()
     sink = next((path for path in SINKS if Path(path).exists()), None)

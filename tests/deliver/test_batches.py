@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from postroad.config.schema import Rate
+from postroad.config.schema import Config, DeliveryOptions, Rate
 from postroad.message import Body, Message, Stage, Verdict
-from tests.deliver.peers import DOMAIN, Answer, Names, Peer, Wrong, free_port, peers, scene
+from tests.deliver.peers import DOMAIN, OPTIONS, Answer, Names, Peer, Wrong, free_port, peers, scene
 from tests.deliver.supply import Shelf, message
 from tests.deliver.test_far_ends import sink
 
@@ -146,6 +146,25 @@ async def test_each_message_asks_for_its_part_of_the_rate() -> None:
         await at.run(3)
         assert at.shelf.waiting("default", DOMAIN) == 7 and not at.shelf.in_flight
     assert numbers(peer) == [[0, 1, 2]]
+
+
+async def test_what_waits_for_a_connection_goes_back_when_its_path_is_suspended() -> None:
+    peer = Peer()
+    shelf = Shelf([message(1, body=BODY), message(2, body=OTHER)])
+    peer.deaf = True
+    async with peers(peer) as port, scene(port, shelf=shelf, stop=0, **BATCHES) as at:
+
+        def judge(step: str, line: bytes, connection: int) -> Answer | None:
+            if step == "data":
+                delivery = DeliveryOptions(**OPTIONS | BATCHES | {"port": port, "suspend_delivery": True})
+                at.deliverer.reconfigure(Config(delivery=delivery))
+            return None
+
+        peer.judge = judge
+        at.wake()
+        await shelf.until(1)
+        assert [outcome.counts for outcome in shelf.outcomes[2]] == [False]
+        assert at.shelf.waiting("default", DOMAIN) == 1
 
 
 # --- bodies in the journal alone --------------------------------------------------------------------------------------

@@ -138,8 +138,10 @@ class Path:
 
     def _pump(self) -> None:
         self._woken = False
-        if self._stopping or self._resting or self.allowance.suspended:
+        if self._stopping or self._resting:
             pass
+        elif self.allowance.suspended:
+            self._dead_end.settle_all_carried()  # in flight nothing would let them expire
         elif self.allowance.curfew is not None and (until := self.curfew_until()) is not None:
             self._keep_curfew(until)
         elif self._options.blackhole != "no":
@@ -241,7 +243,8 @@ class Path:
         return None
 
     def more(self, connection: Connection, first: Message) -> Message | None:
-        """Only what stands next: what does not fit waits for the next connection that is free, ahead of all others."""
+        """Only what stands next, so that the queue's order holds: what does not fit waits for the next connection that
+        is free, ahead of all others."""
         carried = self._carried.next(connection) if self._carried else None
         if carried is not None:
             if not share(first, carried.message):
