@@ -31,22 +31,23 @@ class Carried:
 
 
 class CarriedMessages:
-    """In the order they came."""
+    """waiting: in the order they came. on: given to a connection, and not settled. Plain dictionaries, as both are
+    looked at for every message and are nearly always empty; they stay the same objects."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Carried, None] = {}
-        self._on: dict[Message, Carried] = {}  # given to a connection, and not settled
+        self.waiting: dict[Carried, None] = {}
+        self.on: dict[Message, Carried] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __iter__(self) -> Iterator[Carried]:
-        return iter(list(self._waiting))
+        return iter(list(self.waiting))
 
     def offer(self, connection: Connection, message: Message, result: Result) -> Carried | None:
         """The message did not get through on this connection: what to keep, or None when it was carried enough."""
         target = connection.target
-        carried = self._on.pop(message, None)
+        carried = self.on.pop(message, None)
         if carried is None:
             carried = Carried(message, result, target.host, target.address, connection.source)
         else:
@@ -61,17 +62,17 @@ class CarriedMessages:
         return carried if len(carried.tried) < _MAX_HOSTS else None
 
     def keep(self, carried: Carried) -> None:
-        self._waiting[carried] = None
+        self.waiting[carried] = None
 
     def back(self, message: Message) -> None:
         """It was given to a connection that did not begin with it."""
-        carried = self._on.pop(message, None)
+        carried = self.on.pop(message, None)
         self.keep(Carried(message, UNTOUCHED) if carried is None else carried)
 
     def next(self, connection: Connection) -> Carried | None:
         """The first that this connection's host has not refused; it stays."""
         address = connection.target.address
-        for carried in self._waiting:
+        for carried in self.waiting:
             if address not in carried.tried:
                 return carried
         return None
@@ -81,20 +82,19 @@ class CarriedMessages:
         carried = self.next(connection)
         if carried is None:
             return None
-        del self._waiting[carried]
-        self._on[carried.message] = carried
+        del self.waiting[carried]
+        self.on[carried.message] = carried
         return carried.message
 
     def settled(self, message: Message) -> None:
         """It is settled, or gone, whether or not it was carried."""
-        if self._on:
-            self._on.pop(message, None)
+        self.on.pop(message, None)
 
     def remove(self, carried: Carried) -> None:
-        del self._waiting[carried]
+        del self.waiting[carried]
 
     def clear(self) -> list[Carried]:
         """All that wait, taken out."""
-        taken = list(self._waiting)
-        self._waiting.clear()
+        taken = list(self.waiting)
+        self.waiting.clear()
         return taken

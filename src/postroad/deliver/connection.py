@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from math import inf
 from typing import ClassVar, Protocol, cast
 
-from postroad.config.schema import DeliveryOptions
 from postroad.deliver.machine import Machine
 from postroad.deliver.plan import Target
 from postroad.deliver.shake import shake
 from postroad.deliver.steps import SMTP, Again, Manner, Result, Step
+from postroad.deliver.steptimes import StepTimes
 from postroad.deliver.tls import LOST, PLAIN, Proof, Request, Trouble
 from postroad.message import Message, Reply, Stage, Verdict
 from postroad.net import Tap
@@ -57,33 +57,6 @@ class Owner(Protocol):
 
     def closed(self, connection: Connection) -> None:
         """An established session is over, and the connection gone."""
-
-
-class StepTimes:
-    """Seconds that each step may take."""
-
-    def __init__(self, options: DeliveryOptions) -> None:
-        times: dict[Step, float] = {
-            Step.BANNER: options.banner_timeout,
-            Step.EHLO: options.ehlo_timeout,
-            Step.HELO: options.ehlo_timeout,
-            Step.READY: options.idle_timeout,
-            Step.RSET: options.mail_timeout,
-            Step.MAIL: options.mail_timeout,
-            Step.RCPT: options.rcpt_timeout,
-            Step.SKIP: options.rcpt_timeout,
-            Step.DATA: options.data_timeout,
-            Step.DRAIN: options.data_timeout,
-            Step.EMPTY: options.final_timeout,
-            Step.CONTENT: options.final_timeout,
-            Step.QUIT: options.quit_timeout,
-            Step.CLOSED: options.quit_timeout,
-            Step.STARTTLS: options.ehlo_timeout,
-            Step.HANDSHAKE: options.ehlo_timeout,
-            Step.AUTH: options.ehlo_timeout,
-        }
-        self.by_step = tuple(float(times[step]) for step in Step)
-        self.body = float(options.body_timeout)
 
 
 class Connection(asyncio.Protocol):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from postroad.config.schema import DeliveryOptions
-from postroad.deliver.connection import StepTimes
 from postroad.deliver.health import Health
 from postroad.deliver.ourselves import Doors
 from postroad.deliver.plan import Screen
 from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.replies import ReplyRules
+from postroad.deliver.steptimes import StepTimes
 from postroad.deliver.tls import Footing, Terms
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict

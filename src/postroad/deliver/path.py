@@ -225,10 +225,11 @@ class Path:
         if self._stopping or over or (self.allowance.restricted and self._closed()):
             connection.leaving = True
             return None
-        if self._carried or (not self._dead_end.sweeping and not self._resting):
+        carried = self._carried
+        if carried.waiting or (not self._dead_end.sweeping and not self._resting):
             wait = self.allowance.message()
             if wait == 0:
-                message = self._carried.give(connection) if self._carried else None
+                message = carried.give(connection) if carried.waiting else None
                 if message is None and not self._dead_end.sweeping and not self._resting:
                     message = self._supply.take(*self.key)
                 if message is not None:
@@ -245,7 +246,7 @@ class Path:
     def more(self, connection: Connection, first: Message) -> Message | None:
         """Only what stands next, so that the queue's order holds: what does not fit waits for the next connection that
         is free, ahead of all others."""
-        carried = self._carried.next(connection) if self._carried else None
+        carried = self._carried.next(connection) if self._carried.waiting else None
         if carried is not None:
             if not share(first, carried.message):
                 return None
@@ -301,10 +302,12 @@ class Path:
 
     def settled(self, connection: Connection, message: Message, result: Result) -> None:
         target = connection.target
-        result = self._means.replies.judged(result, *self.key)
+        if result.verdict is not Verdict.DELIVERED:
+            result = self._means.replies.judged(result, *self.key)
         if result.again is not Again.NO and not self._stopping and self._carry(connection, message, result):
             return
-        self._carried.settled(message)
+        if self._carried.on:
+            self._carried.settled(message)
         verdict = result.verdict
         if self._stopping and (result.internal or result.again is Again.NEXT_TRANSACTION):
             unbegun = result.again is Again.HAND_OVER or result.again is Again.NEXT_TRANSACTION
