@@ -84,6 +84,98 @@ def test_hosts() -> None:
     assert world.told == [("default", "b.test")] and other.host_room("192.0.2.1")
 
 
+def test_a_place_at_a_host_that_the_first_in_line_does_not_use_goes_to_the_next() -> None:
+    world = World("[delivery]\nhost_max_connections = 1")
+    open_, first, second = (world.path(f"{name}.test") for name in "abc")
+    assert open_.host_open("192.0.2.1")
+    first.host_wait("192.0.2.1")
+    second.host_wait("192.0.2.1")
+    open_.host_closed("192.0.2.1")
+    assert world.told == [first.key]
+    first.decline()
+    assert world.told == [first.key, second.key]
+    second.decline()
+    assert len(world.told) == 2
+
+
+def test_a_place_at_a_host_that_was_used_is_not_offered_again() -> None:
+    world = World("[delivery]\nhost_max_connections = 1")
+    open_, first, second = (world.path(f"{name}.test") for name in "abc")
+    assert open_.host_open("192.0.2.1")
+    first.host_wait("192.0.2.1")
+    second.host_wait("192.0.2.1")
+    open_.host_closed("192.0.2.1")
+    assert first.host_open("192.0.2.1")
+    first.decline()
+    assert world.told == [first.key]
+    first.host_closed("192.0.2.1")
+    assert world.told == [first.key, second.key]
+
+
+def test_an_idle_connection_to_a_host_that_others_wait_for_ends() -> None:
+    world = World("[delivery]\nhost_max_connections = 1")
+    world.limits.at = lambda connection: "192.0.2.1" if connection == "connection" else ""
+    idle, waiting = world.path("a.test"), world.path("b.test")
+    assert idle.open() == 0 and idle.host_open("192.0.2.1")
+    idle.host_wait("192.0.2.1")  # itself for one more: that is no reason
+    assert idle.idle("connection") is None
+    idle.busy("connection")
+    waiting.host_wait("192.0.2.1")
+    assert idle.idle("another") is None
+    assert idle.idle("connection") == "connection"
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("", True),
+        ("[delivery]\nserver_max_connections = 1\nhost_max_connections = 1\nbinding_max_connections = 1", True),
+        ('[[domain]]\nmatch = "b.test"\nhost_max_connections = 1', True),
+        ('[[provider]]\nname = "p"\ndomains = ["b.test", "c.test"]\nprovider_max_connections = 1', False),
+        ('[[domain]]\nmatch = "b.test"\nsuspend_delivery = true', False),
+    ],
+)
+def test_a_place_moves_to_a_sibling_if_its_limits_allow(text: str, may: bool) -> None:
+    world = World(text)
+    giver, taker, third = world.path("a.test"), world.path("b.test"), world.path("c.test")
+    if "provider" in text:
+        assert third.open() == 0
+    assert giver.open() == 0 and giver.host_open("192.0.2.1")
+    assert taker.inherit(giver, "192.0.2.1") is may
+    assert (giver.connections, taker.connections) == ((0, 1) if may else (1, 0))
+    (taker if may else giver).closed()
+    (taker if may else giver).host_closed("192.0.2.1")
+    if "provider" in text:
+        third.closed()
+    assert [gate.open for path in (giver, taker, third) for gate in path.gates if gate.open] == []
+
+
+def test_a_place_that_another_waits_for_does_not_move() -> None:
+    world = World("[delivery]\nserver_max_connections = 1")
+    giver, taker, waiting = world.path("a.test"), world.path("b.test"), world.path("c.test")
+    assert giver.open() == 0 and giver.host_open("192.0.2.1")
+    assert waiting.open() == inf
+    assert not taker.inherit(giver, "192.0.2.1")
+    waiting.release()
+    assert taker.inherit(giver, "192.0.2.1")
+
+
+def test_a_place_at_a_host_that_another_waits_for_does_not_move() -> None:
+    world = World("[delivery]\nhost_max_connections = 1")
+    giver, taker, waiting = world.path("a.test"), world.path("b.test"), world.path("c.test")
+    assert giver.open() == 0 and giver.host_open("192.0.2.1")
+    waiting.host_wait("192.0.2.1")
+    assert not taker.inherit(giver, "192.0.2.1")
+
+
+def test_the_places_that_a_sibling_left_are_handed_out() -> None:
+    world = World('[[domain]]\nmatch = "a.test"\nmax_connections = 1')
+    giver, taker = world.path("a.test"), world.path("b.test")
+    assert giver.open() == 0 and giver.host_open("192.0.2.1") and giver.open() == inf
+    assert taker.inherit(giver, "192.0.2.1")
+    assert world.told == [giver.key] and giver.open() == 0
+
+
 def test_a_reserve_for_paths_without_a_connection() -> None:
     world = World("[delivery]\nserver_max_connections = 20\nserver_reserved_connections = 200")
     big = world.path("big.test")

@@ -473,6 +473,10 @@ class DeliveryOptions(Section, frozen=True, kw_only=True):
         Duration, Meta(description="Wait for the reply to the final dot (RFC 5321 4.5.3.2.6).")
     ] = Duration(600)
     quit_timeout: Annotated[Duration, Meta(description="Wait for the reply to QUIT.")] = Duration(5)
+    reuse_connections: Annotated[
+        bool,
+        Meta(description="Take over idle connections of other domains of the binding that lead to the same host."),
+    ] = True
     host_failure_retry: Annotated[
         Duration, Meta(description="How long a host that failed is avoided; doubles while it goes on failing.")
     ] = Duration(120)
@@ -609,6 +613,7 @@ class ScopeOptions(Section, frozen=True, kw_only=True):
     body_timeout: Duration | None = None
     final_timeout: Duration | None = None
     quit_timeout: Duration | None = None
+    reuse_connections: bool | None = None
     host_failure_retry: Duration | None = None
     max_host_failure_retry: Duration | None = None
     prohibited_hosts: list[str] | None = None

@@ -58,6 +58,7 @@ RESIDENT = _gauge("queue_resident_bytes", "Octets of queued messages kept in mem
 SESSIONS = _gauge("smtp_sessions", "SMTP sessions open to us.")
 CONNECTIONS = _gauge("connections", "Connections to receivers by state.", "state")
 OPENED = _counter("connections_opened", "Connections to receivers asked for, since the start.")
+REUSED = _counter("connections_reused", "Idle connections taken over from another domain's mail, since the start.")
 AVOIDED = _gauge("hosts_avoided", "Hosts left alone since they failed a short time ago, once for each source address.")
 RULED = _counter("reply_rules", "How often each rule on replies acted, since the start.", "rule")
 BLACKHOLED = _counter("blackholed", "Messages that a blackhole ended, since the start.")
@@ -98,6 +99,7 @@ METRICS = (
     ),
     *(
         OPENED,
+        REUSED,
         AVOIDED,
         RULED,
         BLACKHOLED,
@@ -153,6 +155,7 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         Sample(CONNECTIONS, delivery.idle, ("idle",)),
         Sample(CONNECTIONS, delivery.connecting, ("connecting",)),
         Sample(OPENED, delivery.opened),
+        Sample(REUSED, delivery.reused),
         Sample(AVOIDED, delivery.avoided),
         *(Sample(RULED, number, (name,)) for name, number in parts.deliverer.rule_counts().items()),
         Sample(BLACKHOLED, delivery.blackholed),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from math import inf
-from typing import ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from postroad.deliver.machine import Machine
 from postroad.deliver.plan import Target
@@ -16,6 +16,9 @@ from postroad.deliver.steptimes import StepTimes
 from postroad.deliver.tls import LOST, PLAIN, Proof, Request, Trouble
 from postroad.message import Message, Reply, Stage, Verdict
 from postroad.net import Tap
+
+if TYPE_CHECKING:
+    from postroad.deliver.siblings import Kin
 
 # Octets handed to the transport at once; a longer message follows as the peer takes it. Nothing is copied up to here,
 # and no more than this (and the transport's 64 KB) is ever waiting in a buffer.
@@ -65,7 +68,8 @@ class Connection(asyncio.Protocol):
     opened: done when the session is established (None) or will never be (the Result that says why).
     expires: loop time from which the owner gives it no more messages. leaving: QUIT instead of the next message; set by
     the owner, also from within `next` and `settled`. fruitless: why the session ended before any message got a
-    reply, though one was sent; None if that did not happen. terms: the options it was made with; the owner's.
+    reply, though one was sent; None if that did not happen. terms: the options it was made with; the owner's. kin: what
+    it has in common with others that could take each other's mail; None: it serves one owner.
     tls: how it is encrypted, as in Outcome. trouble: why it is not, though it was asked for and the host agreed.
     """
 
@@ -89,6 +93,7 @@ class Connection(asyncio.Protocol):
         self.expires = inf
         self.most = 1  # recipients of a transaction; more in a BatchConnection alone
         self.terms: object = None
+        self.kin: Kin | None = None
         self.opened: asyncio.Future[Result | None] = loop.create_future()
         self.tap: Tap | None = None
         self.domain = ""
@@ -184,6 +189,15 @@ class Connection(asyncio.Protocol):
         self._loading = False
         self.message = None
         self._work()
+
+    def move(self, owner: Owner, target: Target, domain: str, terms: object) -> None:
+        """Another owner takes it over; it is idle, and `work` follows. target: the same place, by the name that the new
+        owner has for it."""
+        self._owner = owner
+        self.target = target
+        self.domain = domain
+        self.terms = terms
+        self.expires = inf
 
     def quit(self) -> None:
         """Take leave if idle."""

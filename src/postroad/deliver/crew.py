@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable, Iterator
 from functools import partial
 from math import inf
 from typing import Protocol
@@ -18,6 +19,7 @@ from postroad.deliver.means import Means
 from postroad.deliver.outcomes import outcome_of
 from postroad.deliver.plan import Target
 from postroad.deliver.route import Route
+from postroad.deliver.siblings import alike
 from postroad.message import Verdict
 from postroad.shaping import Allowance, PathOptions
 
@@ -105,6 +107,7 @@ class Crew:
 
     def ready(self, connection: Connection) -> None:
         """A session is established: attempts that stood for it are called off, and hosts that were slow are avoided."""
+        self._limit_time(connection)
         if len(self.dialing) < 2:
             return
         winner = next((each for each in self.dialing if each.made and each.made[-1] is connection), None)
@@ -114,6 +117,11 @@ class Crew:
             if other.slow and other.target.address != connection.target.address:
                 self._route.failed(other.target.address, other.beaten())
             other.call_off()
+
+    def _limit_time(self, connection: Connection) -> None:
+        """When a better host may be tried again, this connection must not go on for ever."""
+        if self._route.worse(connection.target):
+            connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
     def end(self, connection: Connection) -> None:
         """It takes leave now, or after its message."""
@@ -144,7 +152,8 @@ class Crew:
             goal = self._goal(waiting) if waiting else 0
             if self._loop.time() < self._ceiling_until:
                 goal = min(goal, self._ceiling)
-        while len(self.connections) + len(self.dialing) < goal:
+        # One that was taken over may have found nothing left to send.
+        while not self.idle and len(self.connections) + len(self.dialing) < goal:
             race = next(iter(self.dialing)).race if self.dialing and not self.connections else Race()
             plan = self._route.plan(self._in_use(), [target.address for target in race.met])
             if not plan:
@@ -190,6 +199,8 @@ class Crew:
     def _dial(self, plan: list[Target], race: Race) -> bool:
         means = self._means
         allowance = self._allowance
+        if self._take_over(plan):
+            return True
         if not any(allowance.host_room(target.address) for target in plan):
             allowance.host_wait(plan[0].address)
             return False
@@ -200,6 +211,8 @@ class Crew:
         if wait > 0:
             self._employer.wake_after(wait)
             return False
+        if allowance.lease is not None and self._exchange(plan):
+            return True
         means.counts.opened += 1
         options, binding = self._options, allowance.binding
         times = means.made(options).times
@@ -216,6 +229,8 @@ class Crew:
             made.most = options.max_recipients_per_batch
             made.terms = terms
             made.tap, made.domain = means.tap, self._employer.key[1]
+            if options.reuse_connections:
+                made.kin = means.siblings.kin(self._common(target))
             attempt.made.append(made)
             return made
 
@@ -242,6 +257,78 @@ class Crew:
         self.dialing[attempt] = None
         task.add_done_callback(partial(self._on_dialed, attempt))
         return True
+
+    # --- connections of siblings --------------------------------------------------------------------------------------
+
+    def _common(self, target: Target) -> Hashable:
+        """What connections there must have in common so that one will do for the other's path, apart from TLS."""
+        options = self._allowance.options
+        made = self._means.made(options.delivery)
+        return options.binding, target.address, target.port or self._route.port, made.common, self._route.credential
+
+    def _siblings(self, plan: list[Target]) -> Iterator[tuple[Connection, Crew, Target]]:
+        """Connections of other paths that would do, to one of the best hosts: idle ones for which no mail waits."""
+        if not self._options.reuse_connections:
+            return
+        for target in plan:
+            if target.preference != plan[0].preference:
+                return
+            for connection, giver in self._means.siblings.idle(self._common(target)):
+                if giver is self or not connection.idle or connection.leaving or giver.needs_idle():
+                    continue
+                if self._route.policy(target.host) is not None and alike(
+                    connection.request, self._route.request(target)
+                ):
+                    yield connection, giver, target
+
+    def needs_idle(self) -> bool:
+        """Something else than a lack of mail holds its idle connections back."""
+        return self._stopping or self._employer.waiting() > 0
+
+    def _take_over(self, plan: list[Target]) -> bool:
+        """The place that the connection has moves with it."""
+        found = next(self._siblings(plan), None)
+        if found is None:
+            return False
+        connection, giver, target = found
+        if not self._allowance.inherit(giver._allowance, target.address):
+            return False
+        self._move(connection, giver, target)
+        return True
+
+    def _exchange(self, plan: list[Target]) -> bool:
+        """The same with several engines: a place was lent for a new connection, and the old one goes back."""
+        allowance = self._allowance
+        found = next(self._siblings(plan), None)
+        if found is None:
+            return False
+        connection, giver, target = found
+        if not allowance.host_open(target.address):
+            return False
+        allowance.hosts_unused(address for address in allowance.granted or () if address != target.address)
+        giver._allowance.closed()
+        giver._allowance.host_closed(target.address)
+        self._move(connection, giver, target)
+        return True
+
+    def _move(self, connection: Connection, giver: Crew, target: Target) -> None:
+        giver.give(connection)
+        self._means.counts.reused += 1
+        self.connections[connection] = None
+        connection.move(self._employer, target, self._employer.key[1], _terms(self._allowance.options))
+        self._limit_time(connection)
+        connection.work()
+
+    def give(self, connection: Connection) -> None:
+        """It is another's from now on."""
+        del self.connections[connection]
+        self.idle.remove(connection)
+        if connection.kin is not None:
+            del connection.kin.idle[connection]
+        self._allowance.busy(connection)
+        self._employer.wake()  # it may have nothing left
+
+    # --- attempts -----------------------------------------------------------------------------------------------------
 
     def _admit(self, attempt: Attempt, target: Target) -> bool:
         # A look-up that ended meanwhile may have found that mail must not go there.

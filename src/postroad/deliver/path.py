@@ -150,6 +150,8 @@ class Path:
         else:
             for _ in range(min(self.waiting(), len(self.idle))):
                 connection = self.idle.pop()
+                if connection.kin is not None:
+                    del connection.kin.idle[connection]
                 self.allowance.busy(connection)
                 connection.work()
                 if connection.idle:
@@ -209,12 +211,8 @@ class Path:
 
     def ready(self, connection: Connection) -> None:
         self.connections[connection] = None
-        target = connection.target
         self.route.opened(connection)
         self.crew.ready(connection)
-        if self.route.worse(target):
-            # When the better host may be tried again, this connection must not go on for ever.
-            connection.expires = self._loop.time() + float(self._options.host_failure_retry)
 
     def _closed(self) -> bool:
         """A curfew or a blackhole: nothing new may be sent."""
@@ -240,6 +238,8 @@ class Path:
             elif wait != inf:
                 self.wake_after(wait)
         self.idle.append(connection)
+        if connection.kin is not None:
+            connection.kin.idle[connection] = self.crew
         self._pool.end_idle(self.allowance.idle(connection))
         return None
 
@@ -338,6 +338,8 @@ class Path:
         self.connections.pop(connection, None)
         if connection in self.idle:
             self.idle.remove(connection)
+            if connection.kin is not None:
+                del connection.kin.idle[connection]
         address = connection.target.address
         self.allowance.busy(connection)
         self.allowance.closed()

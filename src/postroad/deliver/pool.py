@@ -35,8 +35,8 @@ class DeliveryStats(NamedTuple):
     """A snapshot. connections: established ones, `idle` of them without a message; connecting: not established yet.
 
     avoided: hosts that failed a short time ago, once for each source address.
-    opened, delivered, deferred, failed count since the start; blackholed ones are among the failed. An attempt handed
-    back at the stop is not counted.
+    opened, reused (taken over from another path instead), delivered, deferred, failed count since the start;
+    blackholed ones are among the failed. An attempt handed back at the stop is not counted.
     """
 
     paths: int
@@ -49,6 +49,7 @@ class DeliveryStats(NamedTuple):
     failed: int
     blackholed: int = 0
     avoided: int = 0
+    reused: int = 0
 
     @property
     def busy(self) -> int:
@@ -186,6 +187,7 @@ class Deliverer:
             failed=verdicts[Verdict.FAILED],
             blackholed=self._means.counts.blackholed,
             avoided=self._means.health.avoided(self._now()),
+            reused=self._means.counts.reused,
         )
 
     def rule_counts(self) -> dict[str, int]:

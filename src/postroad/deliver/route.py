@@ -137,6 +137,11 @@ class Route:
         mechanism = "" if options.smtp_auth_mechanism == "any" else options.smtp_auth_mechanism
         self._credential = Credential(options.smtp_auth_user, secret, mechanism, options.smtp_auth_in_clear)
 
+    @property
+    def credential(self) -> Credential | None:
+        """What the next session logs in with."""
+        return self._credential
+
     def manner(self) -> Manner:
         """How to hold the next session."""
         lmtp = self._allowance.delivery.delivery_method == "lmtp"

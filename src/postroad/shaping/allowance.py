@@ -36,6 +36,7 @@ class Allowance:
     __slots__ = (
         "_connection",
         "_free",
+        "_host_offers",
         "_hosts",
         "_limits",
         "_message",
@@ -64,6 +65,7 @@ class Allowance:
         self.gates: tuple[Gate, ...] = ()
         self._limits = limits
         self._hosts: tuple[str, ...] = ()
+        self._host_offers: list[str] = []  # addresses whose line it was the first in, and was told
         self._refused_by: Gate | None = None
         self.lease = limits.borrower.lease(self) if limits.borrower is not None else None
         self.granted: tuple[str, ...] | None = None
@@ -196,6 +198,10 @@ class Allowance:
             self.offer = None
             gate.offered -= 1
             gate.hand_out()
+        if self._host_offers:
+            offers, self._host_offers = self._host_offers, []
+            for address in offers:
+                self._limits.host_offer(address)
 
     def told(self) -> None:
         self.waits = False
@@ -212,6 +218,30 @@ class Allowance:
         for gate in self.gates:
             gate.hand_out()
 
+    def inherit(self, giver: Allowance, address: str) -> bool:
+        """Take over an idle connection of another path, to this address, with the place that it has: from now on
+        `closed` and `host_closed` are due here, not there. False: a limit of this path, or others who wait for such a
+        place, don't let it; or places are lent, and the lender has to know. Rates count what is opened: not this."""
+        if self.suspended or self.lease is not None:
+            return False
+        both = [gate for gate in self.gates if gate in giver.gates]
+        new = [gate for gate in self.gates if gate not in giver.gates]
+        if any(gate.others_wait(self) for gate in both) or not all(gate.room(self) for gate in new):
+            return False
+        if not self._limits.host_inherit(address, self.options.delivery.host_max_connections, self):
+            return False
+        left = [gate for gate in giver.gates if gate not in self.gates]
+        for gate in new:
+            gate.open += 1
+        for gate in left:
+            gate.open -= 1
+        self.connections += 1
+        giver.connections -= 1
+        self.decline()  # a place that was kept for this path is not needed
+        for gate in left:
+            gate.hand_out()
+        return True
+
     def host_room(self, address: str) -> bool:
         if self.lease is not None:
             return True  # it is asked for with the connection
@@ -221,6 +251,11 @@ class Allowance:
         """`told` is called when a connection to this address has closed."""
         self.waits = True
         self._limits.host_wait(address, self)
+
+    def host_told(self, address: str) -> None:
+        """It was the first in line for this address: it should ask now, or decline."""
+        self._host_offers.append(address)
+        self.told()
 
     def host_open(self, address: str) -> bool:
         """A granted connection is about to go there. True: `host_closed` is called for it once. False: it may not."""
@@ -251,7 +286,7 @@ class Allowance:
         for gate in self.gates:
             if gate.others_wait(self):
                 return gate.spare()
-        if self.lease is not None and self._limits.host_wanted(connection, self):
+        if self._limits.host_wanted(connection, self):
             self.busy(connection)
             return connection
         return None

@@ -151,7 +151,9 @@ class Limits:
             self.end(connection)
 
     def host_wanted(self, connection: object, member: object) -> bool:
-        """Do paths of any engine wait for a place at the host of this one?"""
+        """Do other paths, of any engine, wait for a place at the host of this one?"""
+        if self._host_lines:
+            return any(other is not member for other in self._host_lines.get(self.at(connection), ()))
         if not self._elsewhere:
             return False
         waiting, sole = self._elsewhere.get(f"host {self.at(connection)}", (0, None))
@@ -246,6 +248,12 @@ class Limits:
     def host_room(self, address: str, most: int) -> bool:
         return not most or self._hosts.get(address, 0) < most
 
+    def host_inherit(self, address: str, most: int, allowance: Allowance) -> bool:
+        """May this path have one of the connections that are there?"""
+        if any(other is not allowance for other in self._host_lines.get(address, ())):
+            return False
+        return not most or self._hosts[address] <= most
+
     def host_wait(self, address: str, allowance: Allowance) -> None:
         self._host_lines.setdefault(address, {})[allowance] = None
 
@@ -258,12 +266,19 @@ class Limits:
             self._hosts[address] = count
         else:
             del self._hosts[address]
+        self.host_offer(address)
+
+    def host_offer(self, address: str) -> None:
+        """Tell the first in line for this address, if there is a place for it."""
         line = self._host_lines.get(address)
         while line:
             first = next(iter(line))
-            del line[first]
             if self.live(first):
-                first.told()
+                if not first.host_room(address):
+                    break  # another was faster
+                del line[first]
+                first.host_told(address)
                 break
+            del line[first]
         if line is not None and not line:
             del self._host_lines[address]
