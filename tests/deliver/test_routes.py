@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from postroad.config.schema import BindingOptions
+from postroad.config import load
+from postroad.config.schema import BindingOptions, Config
 from postroad.config.ways import OWN_MX, Way, parse_way
 from postroad.message import Verdict
 from postroad.net import MxHost
@@ -55,6 +56,33 @@ def test_what_a_route_says(text: str, way: Way) -> None:
 def test_what_no_route_says(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be|is neither|can't be|no type"):
         parse_way(text, 0)
+
+
+async def test_routes_from_included_files_until_they_change(tmp_path: Path) -> None:
+    """A table of static routes: ordinary domains in files of their own. Nothing is looked up for it."""
+    old, new, named = Peer(), Peer(), Peer()
+    async with peers(old, new, named) as port:
+        main, table = tmp_path / "postroad.toml", tmp_path / "routes.d" / "customers.toml"
+        table.parent.mkdir()
+        main.write_text('include = ["routes.d/*.toml"]\n')
+
+        def write(host: str) -> Config:
+            table.write_text(
+                f'[[domain]]\nmatch = "*.customer.example"\nroutes = ["{host}:{port}"]\n'
+                f'[[domain]]\nmatch = "named.customer.example"\nroutes = ["127.0.0.3:{port}"]\n'
+            )
+            return load(main).config
+
+        async with scene(free_port(), shelf=Shelf()) as at:
+            at.deliverer.reconfigure(write("127.0.0.1"))
+            steps = [("a.customer.example", old), ("named.customer.example", named), ("b.customer.example", new)]
+            for number, (domain, peer) in enumerate(steps, 1):
+                if peer is new:
+                    at.deliverer.reconfigure(write("127.0.0.2"))
+                at.shelf.put(message(number, domain=domain))
+                await at.run(number, domain)
+                assert [received.rcpt for received in peer.received] == [f"RCPT TO:<user{number}@{domain}>".encode()]
+            assert not at.names.asked
 
 
 async def test_the_next_route_when_the_first_fails() -> None:
