@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from postroad.config import parse
 from postroad.config.schema import Config, Rate
 from postroad.shaping import Allowance, Borrower, Lender, Limits
-from postroad.shaping.leases import Asking, Lending
+from postroad.shaping.leases import Asking, Lending, Shed
 from tests.shaping.test_throttle import exceeded
 
 HOSTS = ("192.0.2.1", "192.0.2.2")
@@ -67,6 +67,8 @@ class Sender:
             self.lines.append(line)
             self.engine.field.opened(line)
             self.engine.later(0.02, lambda line=line: self.send(line))
+        for idle in self.allowance.sure():
+            self.rest(idle)
         self.allowance.decline()
 
     def send(self, line: Line) -> None:
@@ -78,6 +80,9 @@ class Sender:
             self.engine.later(0.05, lambda: self.send(line))
             return
         line.idle = True
+        self.rest(line)
+
+    def rest(self, line: object) -> None:
         ending = self.allowance.idle(line)
         if ending is not None:
             self.engine.end(ending)
@@ -294,6 +299,47 @@ def test_who_waits_for_a_host_waits_for_each_that_would_do() -> None:
         field.put(0, ("x", domain), 5)
         field.run(0)
     field.finish(3000)
+
+
+def test_who_waits_for_another_gate_now_is_told_of_there() -> None:
+    """Its place in one gate became free, it went on to the next one's line, and nobody who was idle there heard of it."""
+    values = {"domain_max_connections": 3, "binding_max_connections": 4}
+    field = Field(text(values, "5/s"), 2, 76, 0)
+    for engine, key, pause in (
+        (0, ("y", "b.test"), 0),
+        (0, ("y", "c.test"), 0),
+        (0, ("y", "a.test"), 0),
+        (0, ("x", "a.test"), 1),
+        (1, ("y", "a.test"), 1),
+    ):
+        field.put(engine, key, 5)
+        field.run(pause)
+    field.finish(3000)
+
+
+def test_a_connection_keeps_its_place_until_it_is_known_that_its_message_must_wait() -> None:
+    """Each new connection was ended before its grant came, the grant went back before there was another: nothing was
+    sent, for as long as that took longer than a grant is kept."""
+    field = Field(text({"host_max_connections": 2}, "20/s, 30/2s"), 1, 470, 1.0)
+    for key in (("y", "c.test"), ("y", "b.test"), ("x", "b.test"), ("y", "a.test"), ("x", "a.test")):
+        field.put(0, key, 5)
+        field.run(0.1)
+    field.finish(3000)
+
+
+def test_a_place_that_was_granted_a_moment_before_the_limit_was_lowered_goes_back() -> None:
+    """It is not dialed with any more; that is told at once, not when the connection ends."""
+    field = Field(text({"server_max_connections": 2}), 1, 0, 0)
+    engine = field.engines[0]
+    engine.limits.told = lambda binding, domain: None  # nobody comes for it yet
+    held = engine.limits.allowance("x", "a.test")
+    assert held.open(HOSTS) > 0
+    field.run(0)
+    assert field.lender.open()["server"] == (1, 2.0)
+    assert held.lease is not None
+    engine.borrower.take(Shed("server", 1))
+    field.run(0)
+    assert field.lender.open()["server"] == (0, 2.0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -163,6 +163,8 @@ class Path:
                     self.crew.employ()
                 else:
                     self.route.find()
+        for idle in self.allowance.sure():
+            self._pool.end_idle(self.allowance.idle(idle))
         self.allowance.decline()  # what is kept for us and not used is for others
         self._pool.quiet(self)
 
@@ -176,7 +178,7 @@ class Path:
         nothing lets it expire."""
         self._dead_end.settle_all_carried()
         for connection in list(self.idle):
-            self.crew.end(connection)
+            connection.end()
         if self.waiting() and not self._stopping:
             self.wake_after(min(until - self._means.wall(), _NAP))
 

@@ -43,6 +43,7 @@ class Allowance:
         "_provider",
         "_refused_by",
         "_tau",
+        "_unsure",
         "connections",
         "curfew",
         "gates",
@@ -67,6 +68,7 @@ class Allowance:
         self._hosts: tuple[str, ...] = ()
         self._host_offers: list[str] = []  # addresses whose line it was the first in, and was told
         self._refused_by: Gate | None = None
+        self._unsure: dict[object, None] = {}  # connections that would be idle if the lender lends nothing
         self.lease = limits.borrower.lease(self) if limits.borrower is not None else None
         self.granted: tuple[str, ...] | None = None
         self._configure(limits.provider(domain))
@@ -214,6 +216,8 @@ class Allowance:
             gate.open -= 1
         if self.lease is not None:
             self.lease.closed()
+            if not self.connections:
+                self.lease.idle()  # what it wants would come when there is no connection to send it
             return
         for gate in self.gates:
             gate.hand_out()
@@ -281,6 +285,9 @@ class Allowance:
     def idle(self, connection: object) -> object | None:
         """This connection has nothing to send. Returns one that should close, since another path waits for its place;
         that one counts as busy from now on."""
+        if self.lease is not None and self.lease.unsure:
+            self._unsure[connection] = None
+            return None
         for gate in self.gates:
             gate.idle[connection] = self
         for gate in self.gates:
@@ -291,7 +298,16 @@ class Allowance:
             return connection
         return None
 
+    def sure(self) -> list[object]:
+        """Connections to call `idle` for again, since it is known now whether they may send: not at once."""
+        if not self._unsure or (self.lease is not None and self.lease.unsure):
+            return []
+        found = list(self._unsure)
+        self._unsure.clear()
+        return found
+
     def busy(self, connection: object) -> None:
+        self._unsure.pop(connection, None)
         for gate in self.gates:
             gate.idle.pop(connection, None)
 
@@ -318,6 +334,8 @@ class Allowance:
         """The message just granted was not sent."""
         if self.lease is not None and self._message:
             self.lease.unsent()
+            if self._unsure:
+                self.told()
         for turns in self._message:
             turns.throttle.give_back()
 

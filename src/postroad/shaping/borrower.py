@@ -18,6 +18,7 @@ from postroad.shaping.leases import (
     GateTerms,
     Granted,
     HostLeft,
+    Later,
     Lending,
     RateTerms,
     Refused,
@@ -50,6 +51,7 @@ class Lease:
 
     __slots__ = (
         "_ahead",
+        "_answered",
         "_asked",
         "_borrower",
         "_counts_connections",
@@ -80,6 +82,7 @@ class Lease:
         self._stock: dict[str, int] = {}  # places at hosts that no connection uses yet
         self._tokens = 0
         self._wanted = 0
+        self._answered = True
         self._spent = 0
         self.refused: tuple[str, int] | None = None
 
@@ -129,12 +132,14 @@ class Lease:
     def asking(self) -> bool:
         return self._asked is not None
 
-    def decline(self) -> None:
-        """The place that was granted is not wanted."""
+    def decline(self) -> bool:
+        """The place that was granted is not wanted. Was there one?"""
         place = self._place
-        if place is not None:
-            self._place = None
-            self._borrower.send(Back(self.path, self._version, place))
+        if place is None:
+            return False
+        self._place = None
+        self._borrower.send(Back(self.path, self._version, place))
+        return True
 
     def closed(self) -> None:
         self._borrower.send(Closed(self.path))
@@ -170,11 +175,17 @@ class Lease:
     def _want(self) -> None:
         if not self._wanted:
             self._wanted = self._ahead
+            self._answered = False
             self._borrower.send(Want(self.path, self._ahead))
 
     @property
     def wanting(self) -> bool:
         return self._wanted > 0
+
+    @property
+    def unsure(self) -> bool:
+        """It is not known yet whether the messages it wants must wait."""
+        return self._wanted > 0 and not self._answered
 
     def unsent(self) -> None:
         """The last one granted was not sent; there is nothing to send now."""
@@ -206,7 +217,7 @@ class Lease:
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
-    def take(self, item: Granted | Refused | Tokens) -> None:
+    def take(self, item: Granted | Refused | Tokens | Later) -> None:
         if isinstance(item, Granted):
             self._asked = None
             self.refused = None
@@ -216,7 +227,13 @@ class Lease:
             self.owner.lent()
         elif isinstance(item, Refused):
             self.refused = (item.gate, item.open)
-        elif item.version == self._version:
+        elif item.version != self._version:
+            pass
+        elif isinstance(item, Later):
+            self._answered = True
+            self.owner.lent()
+        else:
+            self._answered = True
             self._wanted = max(0, self._wanted - item.count)
             self._tokens += item.count
             self._borrower.holds(self)

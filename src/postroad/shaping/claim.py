@@ -13,12 +13,14 @@ from postroad.shaping.turns import Turns
 
 class LentGate(Gate):
     """generation: of the configuration that its limit is from. by_engine: connections of each. leaving: connections
-    that an engine was told to end. told_of: what the engines know of its line."""
+    that an engine was told to end. told_of: what the engines know of its line. crowded: gates whose lines may have
+    changed put themselves in, since those who hold places there have to hear of it."""
 
-    __slots__ = ("by_engine", "generation", "leaving", "told_of")
+    __slots__ = ("_crowded", "by_engine", "generation", "leaving", "told_of")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, crowded: dict[LentGate, None]) -> None:
         super().__init__(name)
+        self._crowded = crowded
         self.by_engine: Counter[int] = Counter()
         self.leaving = 0
         self.generation = 0
@@ -30,6 +32,18 @@ class LentGate(Gate):
         self.by_engine[engine] += change
         if not self.by_engine[engine]:
             del self.by_engine[engine]
+
+    def wait(self, member: Member) -> None:
+        super().wait(member)
+        self._crowded[self] = None
+
+    def leave(self, member: Member) -> None:
+        super().leave(member)
+        self._crowded[self] = None
+
+    def hand_out(self) -> None:
+        super().hand_out()
+        self._crowded[self] = None
 
     @property
     def waiting(self) -> int:
@@ -70,6 +84,7 @@ class HostGate(LentGate):
                     member.told()
                 else:
                     other.wait(member)
+        self._crowded[self] = None
 
 
 class Claim:

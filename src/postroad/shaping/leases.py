@@ -147,6 +147,13 @@ class Tokens(_Item, frozen=True):
     count: int
 
 
+class Later(_Item, frozen=True):
+    """The messages that the path wants must wait: the answer to a Want that is not Tokens."""
+
+    path: int
+    version: int
+
+
 class Wanted(_Item, frozen=True):
     """So many paths, of all engines, wait for a place in this gate. sole: the only one, when it is of this engine."""
 
@@ -163,5 +170,5 @@ class Shed(_Item, frozen=True):
 
 
 Asking = Terms | Ask | Took | Back | Closed | HostLeft | Want | Spent | Unspent | Release
-Lending = Granted | Refused | Tokens | Wanted | Shed
+Lending = Granted | Refused | Tokens | Later | Wanted | Shed
 Item = Any  # one of the above

@@ -27,6 +27,7 @@ from postroad.shaping.leases import (
     Closed,
     Granted,
     HostLeft,
+    Later,
     Lending,
     RateTerms,
     Refused,
@@ -100,6 +101,8 @@ class Lender:
                 case Want():
                     claim.want = item.count
                     self._lend(claim)
+                    if claim.want == item.count > 0:
+                        self._send(engine, Later(claim.path, claim.version))
                 case Spent():
                     self._spent(claim, item)
                 case Ask():
@@ -143,8 +146,14 @@ class Lender:
         return {key: turns.throttle for key, turns in self._turns.items()}
 
     def open(self) -> dict[str, tuple[int, float]]:
-        """What counts now in each gate, and its limit."""
-        return {name: (gate.open, gate.most) for name, gate in self._gates.items()}
+        """What counts now in each gate and at each host, and the limit: of a host, the highest that a path has which is
+        there, or wants to be."""
+        found = {name: (gate.open, gate.most) for name, gate in self._gates.items()}
+        hosts: dict[str, float] = {}
+        for claim in (claim for claims in self._engines.values() for claim in claims.values()):
+            for name in (*(f"host {address}" for address in claim.at), *(gate.name for gate in claim.host_gates)):
+                hosts[name] = max(hosts.get(name, 0), claim.host_most or inf)
+        return found | {name: (found[name][0], most) for name, most in hosts.items()}
 
     # --- terms --------------------------------------------------------------------------------------------------------
 
@@ -175,9 +184,9 @@ class Lender:
         claim.connection = tuple(self._throttle(each, terms.generation) for each in terms.connection)
         for gate in before:
             gate.users -= 1
-            self._handed(gate)
+            gate.hand_out()
         for gate in gates:
-            self._handed(gate)
+            gate.hand_out()
             self._shed(gate)
         claim.want = 0
         if claim.hosts is not None:
@@ -186,13 +195,13 @@ class Lender:
     def _gate(self, name: str) -> LentGate:
         gate = self._gates.get(name)
         if gate is None:
-            gate = self._gates[name] = LentGate(name)
+            gate = self._gates[name] = LentGate(name, self._crowded)
         return gate
 
     def _host(self, address: str) -> LentGate:
         gate = self._gates.get(f"host {address}")
         if gate is None:
-            gate = self._gates[f"host {address}"] = HostGate(f"host {address}")
+            gate = self._gates[f"host {address}"] = HostGate(f"host {address}", self._crowded)
         return gate
 
     def _throttle(self, terms: RateTerms, generation: int) -> Turns:
@@ -257,8 +266,6 @@ class Lender:
             if not gate.waits(claim):
                 self._send(claim.engine, Refused(claim.path, gate.name, gate.open))
             gate.wait(claim)
-            self._crowded[gate] = None
-            self._crowd(claim)
             self._decline(claim)
             return
         now = self._now()
@@ -284,11 +291,6 @@ class Lender:
         self._end_ask(claim)
         self._send(claim.engine, Granted(claim.path, claim.version, hosts))
 
-    def _crowd(self, claim: Claim) -> None:
-        """It may stand in the lines of these hosts, or not any more."""
-        for gate in claim.host_gates:
-            self._crowded[gate] = None
-
     def _end_ask(self, claim: Claim) -> None:
         claim.hosts = None
         gates, claim.host_gates = claim.host_gates, ()
@@ -301,7 +303,6 @@ class Lender:
         self._leave(claim, claim.connection)
         for gate in (*claim.gates, *claim.host_gates):
             gate.leave(claim)
-            self._crowded[gate] = None
         self._decline(claim)
         self._end_ask(claim)
 
@@ -311,7 +312,7 @@ class Lender:
             assert isinstance(gate, LentGate)
             claim.offer = None
             gate.offered -= 1
-            self._handed(gate)
+            gate.hand_out()
 
     def _closed(self, claim: Claim) -> None:
         if claim.connections:
@@ -320,7 +321,7 @@ class Lender:
                 gate.count(claim.engine, -1)
                 gate.leaving = max(0, gate.leaving - 1)
             for gate in claim.gates:
-                self._handed(gate)
+                gate.hand_out()
 
     def _back(self, claim: Claim, item: Back) -> None:
         if item.version == claim.version and claim.dial_tokens:
@@ -338,11 +339,7 @@ class Lender:
             gate = self._gates[f"host {address}"]
             gate.count(claim.engine, -1)
             gate.users -= 1
-            self._handed(gate)
-
-    def _handed(self, gate: LentGate) -> None:
-        gate.hand_out()
-        self._crowded[gate] = None
+            gate.hand_out()
 
     # --- grants of rates ----------------------------------------------------------------------------------------------
 
@@ -413,7 +410,7 @@ class Lender:
             gate.users -= 1
         claim.connections = 0
         for gate in claim.gates:
-            self._handed(gate)
+            gate.hand_out()
 
     def _drop(self, gate: LentGate) -> None:
         if not gate.users and not gate.open and self._gates.get(gate.name) is gate:
@@ -424,10 +421,9 @@ class Lender:
         while self._left:
             self._anew(self._left.popitem()[0])
         while self._ready:
-            claim = self._ready.popleft()
-            self._crowd(claim)
-            self._try(claim)
-        crowded, self._crowded = self._crowded, {}
+            self._try(self._ready.popleft())
+        crowded = list(self._crowded)
+        self._crowded.clear()
         for gate in crowded:
             self._drop(gate)
             sole = gate.only()

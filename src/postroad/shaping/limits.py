@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from sys import intern
-from typing import cast
+from typing import TypeVar, cast
 
 from postroad.config.schema import Config, DeliveryOptions, QueueOptions
 from postroad.shaping.allowance import Allowance
@@ -19,6 +19,9 @@ from postroad.shaping.turns import Turns
 
 _PROVIDERS = 100_000  # domains whose provider is remembered
 _THROTTLES = 10_000  # throttles after which those are looked for that nothing remembers
+
+
+_Held = TypeVar("_Held")
 
 
 def _nothing() -> None:
@@ -110,8 +113,9 @@ class Limits:
         self._server.most = most
         self._server.reserve = min(options.server_reserved_connections, most // 10)
 
-    def excess(self, connections: Iterable[tuple[Allowance, object]]) -> list[object]:
-        """Which of these open connections must end, so that no limit is exceeded: none, until one was lowered."""
+    def excess(self, connections: Iterable[tuple[Allowance, _Held]]) -> list[_Held]:
+        """Which of these connections, open or being opened, must end, so that no limit is exceeded: none, until one was
+        lowered. Those that come first, where there is a choice."""
         if self.borrower is not None:
             return []  # the lender knows what is open in all, and will say
         over: dict[Gate, float] = {}
@@ -123,6 +127,12 @@ class Limits:
                 for gate in allowance.gates:
                     over[gate] -= 1
         return ending
+
+    def open(self) -> dict[str, tuple[int, float]]:
+        """Connections in each gate and at each host, also those that are being opened, and the limit; inf for a host,
+        where each path has its own."""
+        gates = {gate.name: (gate.open, gate.most) for gate in (self._server, *self._gates.values())}
+        return gates | {f"host {address}": (number, inf) for address, number in self._hosts.items()}
 
     # --- with several engines -----------------------------------------------------------------------------------------
 
@@ -161,7 +171,12 @@ class Limits:
 
     def _shed(self, name: str, number: int) -> None:
         gate = self._find(name)
-        if gate is not None:
+        if gate is None:
+            return
+        for allowance in list(self._allowances.values()):
+            if number and gate in allowance.gates and allowance.lease is not None and allowance.lease.decline():
+                number -= 1  # a place that was granted, and of which no use was made yet
+        if number:
             self.shed(gate, number)
 
     # --- for allowances -----------------------------------------------------------------------------------------------
