@@ -236,7 +236,7 @@ async def test_a_connection_that_is_to_end_goes_with_what_is_loaded() -> None:
         path = at.deliverer.path("default", DOMAIN)
         assert path is not None
         for connection in path.connections:
-            path.crew.end(connection)
+            connection.end()
         shelf.gate.set()
         await shelf.until(4)
     assert numbers(peer) == [[0], [1, 2, 3]]

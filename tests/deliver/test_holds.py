@@ -10,7 +10,7 @@ import pytest
 from postroad.config.schema import BindingOptions, Config, DeliveryOptions, DomainOptions
 from postroad.deliver import look
 from postroad.message import Stage, Verdict
-from tests.deliver.peers import DOMAIN, OPTIONS, Names, Peer, peers, scene
+from tests.deliver.peers import DOMAIN, OPTIONS, Names, Peer, Wrong, peers, scene
 from tests.deliver.supply import Shelf, message
 
 NIGHT = "22:00-07:00 UTC"
@@ -135,3 +135,17 @@ async def test_a_path_that_becomes_a_blackhole_takes_nothing_more_from_the_queue
         await at.run(2)
         assert [at.shelf.outcome(n).verdict for n in (1, 2)] == [Verdict.DELIVERED, Verdict.FAILED]
     assert len(peer.received) == 1
+
+
+async def test_an_attempt_that_was_begun_with_other_options_ends_at_the_reload() -> None:
+    """Its host says nothing; what comes next is made with the options that count now."""
+    first, second = Peer(banner=Wrong.STALL), Peer()
+    async with peers(first, second) as port, scene(port, shelf=Shelf([message()]), gateway=f"127.0.0.1:{port}") as at:
+        at.wake()
+        await first.came.wait()
+        other = DeliveryOptions(**OPTIONS | {"port": port, "gateway": f"127.0.0.2:{port}"})
+        at.deliverer.reconfigure(Config(delivery=other))
+        await at.shelf.until(1)
+        assert at.shelf.outcome().peer == "127.0.0.2"
+        await first.gone.wait()
+    assert (first.connections, second.connections) == (1, 1)

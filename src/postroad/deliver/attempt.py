@@ -31,8 +31,9 @@ class Attempt:
     sessions that are established at once count as two.
 
     target: where it is. made: the connections it made, the last one is the one that counts. unused: addresses that a
-    place is kept at for it. slow: it has been at this target for long. patience: seconds that make it slow; 0: never.
-    told: called when it is.
+    place is kept at for it. terms: what it is made with, as in Connection. leaving: it was called off. unwanted: also a
+    session that came of it a moment before must end. slow: it has been at this target for long. patience: seconds that
+    make it slow; 0: never. told: called when it is.
     """
 
     def __init__(
@@ -42,6 +43,9 @@ class Attempt:
         self.target = target
         self.unused = unused
         self.made: list[Connection] = []
+        self.terms: object = None
+        self.leaving = False
+        self.unwanted = False
         self.slow = False
         self.task: asyncio.Task[bool] | None = None
         self._patience = patience
@@ -68,9 +72,15 @@ class Attempt:
         self._told()
 
     def call_off(self) -> None:
+        self.leaving = True
         self._rest()
         if self.task is not None:
             self.task.cancel()
+
+    def end(self) -> None:
+        """Its place is wanted back."""
+        self.unwanted = True
+        self.call_off()
 
     def over(self) -> None:
         """The dial has ended."""

@@ -206,6 +206,11 @@ class Connection(asyncio.Protocol):
             self.machine.quit()
             self._work()
 
+    def end(self) -> None:
+        """Take leave now, or after the message."""
+        self.leaving = True
+        self.quit()
+
     def abort(self) -> None:
         """Drop the connection now."""
         if self._transport is not None:

@@ -94,16 +94,21 @@ class Crew:
         self._dial_for_queue()
 
     def reconfigured(self) -> None:
-        """Connections made with other options end with their message."""
-        for connection in list(self.connections):
-            if connection.terms != _terms(self._allowance.options):
-                self.end(connection)
+        """Connections made with other options end with their message, and attempts at once."""
+        terms = _terms(self._allowance.options)
+        for each in self.held():
+            if each.terms != terms:
+                each.end()
+
+    def held(self) -> list[Connection | Attempt]:
+        """What has a place in the path's gates."""
+        return [*self.connections, *(attempt for attempt in self.dialing if not attempt.established)]
 
     def rerouted(self) -> None:
         """What was good enough when it was opened may be so no more."""
         for connection in list(self.connections):
             if self._route.policy(connection.target.host) != connection.request.policy:
-                self.end(connection)
+                connection.end()
 
     def ready(self, connection: Connection) -> None:
         """A session is established: attempts that stood for it are called off, and hosts that were slow are avoided."""
@@ -122,11 +127,6 @@ class Crew:
         """When a better host may be tried again, this connection must not go on for ever."""
         if self._route.worse(connection.target):
             connection.expires = self._loop.time() + float(self._options.host_failure_retry)
-
-    def end(self, connection: Connection) -> None:
-        """It takes leave now, or after its message."""
-        connection.leaving = True
-        connection.quit()
 
     def stop(self) -> None:
         self._stopping = True
@@ -220,6 +220,7 @@ class Crew:
         limit = options.max_deliveries_per_connection
         patience = float(options.next_host_after) if len(self._route.targets) > 1 else 0.0
         attempt = Attempt(race, plan[0], dict.fromkeys(allowance.granted or ()), patience, self._employer.wake)
+        attempt.terms = terms
 
         def make(target: Target, source: str) -> Connection:
             hello = binding.ehlo_hostname or means.hostname
@@ -346,6 +347,8 @@ class Crew:
         established = attempt.established
         if not established:
             self._allowance.closed()
+        elif attempt.unwanted:
+            attempt.made[-1].end()
         if task.cancelled() or established:
             self._employer.wake()
             return

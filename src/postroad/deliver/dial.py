@@ -58,7 +58,7 @@ async def dial(
         except BaseException:
             if not connection.established:
                 connection.abort()
-                left(target)
+                asyncio.get_running_loop().call_soon(left, target)  # it is gone in the loop's next turn, not before
             raise
         if result is None:
             return True

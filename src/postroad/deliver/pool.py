@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from postroad.config.schema import Config
+from postroad.deliver.attempt import Attempt
 from postroad.deliver.connection import Connection
 from postroad.deliver.health import Health
 from postroad.deliver.means import Counts, Means
@@ -22,13 +23,21 @@ from postroad.net import Clock, Resolver, SystemClock, Tap
 from postroad.shaping import Gate, Limits
 
 _FORGIVEN = 60.0  # seconds for which hosts that are not known yet are forgiven
-_SHED_AGAIN = 1.0  # seconds
 _MOST_FORGIVEN = 10_000  # paths
 
 
 def _address(connection: object) -> str:
     assert isinstance(connection, Connection)
     return connection.target.address
+
+
+def _loss(held: Connection | Attempt) -> int:
+    """Where places must be given back, the least goes first: those that leave already count."""
+    if held.leaving:
+        return 0
+    if isinstance(held, Attempt):
+        return 1
+    return 2 if held.idle else 3
 
 
 class DeliveryStats(NamedTuple):
@@ -129,13 +138,10 @@ class Deliverer:
         paths = list(self._paths.values())
         for path in paths:
             path.reconfigured()
-        # Those that leave already count for what must end.
-        held = [(path.allowance, connection) for path in paths for connection in path.connections]
-        held.sort(key=lambda pair: not pair[1].leaving)
-        for connection in limits.excess(held):
-            assert isinstance(connection, Connection)
-            connection.leaving = True
-            connection.quit()
+        held = [(path.allowance, each) for path in paths for each in path.crew.held()]
+        held.sort(key=lambda pair: _loss(pair[1]))
+        for each in limits.excess(held):
+            each.end()
 
     async def stop(self, timeout: float) -> None:
         """Take nothing more. Messages on the wire get `timeout` seconds to end, then their connections are dropped.
@@ -195,21 +201,10 @@ class Deliverer:
         return dict(self._means.replies.counts)
 
     def _shed(self, gate: Gate, number: int) -> None:
-        """So many connections must end, where all engines together have too many; those that leave already count. What
-        is still being opened can't end yet: look again in a moment."""
-        held = [
-            connection
-            for path in self._paths.values()
-            for connection in path.connections
-            if gate in path.allowance.gates
-        ]
-        held.sort(key=lambda connection: not connection.leaving)
-        for connection in held[:number]:
-            connection.leaving = True
-            connection.quit()
-        missing = number - len(held)
-        if missing > 0 and any(path.dialing for path in self._paths.values() if gate in path.allowance.gates):
-            asyncio.get_running_loop().call_later(_SHED_AGAIN, self._shed, gate, missing)
+        """So many connections must end, where all engines together have too many."""
+        held = [each for path in self._paths.values() if gate in path.allowance.gates for each in path.crew.held()]
+        for each in sorted(held, key=_loss)[:number]:
+            each.end()
 
     # --- what paths tell ----------------------------------------------------------------------------------------------
 
