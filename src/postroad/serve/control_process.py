@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any
 
 import structlog
@@ -16,7 +17,21 @@ from postroad.net import SystemClock
 from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine_process import NO_ROOM, engine_socket, generation_file, run_folder
 from postroad.serve.errors import StartError
-from postroad.serve.frames import ENGINE, Name, Peer, Peers, Ready, Reload, Restart, Start, Use, pack, unpack
+from postroad.serve.frames import (
+    ENGINE,
+    Count,
+    Counted,
+    Name,
+    Peer,
+    Peers,
+    Ready,
+    Reload,
+    Restart,
+    Start,
+    Use,
+    pack,
+    unpack,
+)
 from postroad.serve.line import CONTROL_HTTP, SocketLine
 from postroad.serve.link import Link
 from postroad.serve.reload import Generations, Reloaded
@@ -63,6 +78,7 @@ class Control:
         self._engines = range(start.engines)
         self._met: dict[int, int] = {}  # pid that each engine had when it was told what counts
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._counting: deque[asyncio.Future[Counted]] = deque()
         self.peerage = Peerage()
         self.console = JointConsole(
             {number: SocketLine(self._folder, engine_socket(number)) for number in self._engines},
@@ -72,6 +88,7 @@ class Control:
         )
         self.generations = Generations(generation, self._apply)
         link.on(Peers, self._peers)
+        link.on(Counted, self._counted)
         link.on(Reload, lambda frame: self._soon(self._reload()))
 
     def answers(self) -> dict[str, Answer]:
@@ -81,7 +98,23 @@ class Control:
             "reload": self._reload_asked,
             "rollback": self.generations.rollback,
             "metrics": self.console.metrics,
+            "lent": self._lent,
         }
+
+    async def _lent(self) -> object:
+        """What counts for the limits of all engines."""
+        if len(self._engines) == 1:  # nothing is lent
+            told = await self.console.ask("lent", {0: {}}, "", patient=False)
+            return told.answers.get(0)
+        answer: asyncio.Future[Counted] = asyncio.get_running_loop().create_future()
+        self._counting.append(answer)
+        self._link.send(Count())
+        return await answer
+
+    def _counted(self, frame: Counted) -> None:
+        answer = self._counting.popleft()
+        if not answer.done():
+            answer.set_result(frame)
 
     def _soon(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -120,12 +153,15 @@ class Control:
 
     async def _apply(self, new: Generation) -> None:
         """In two steps: all prepare, then all swap. What is started from now on gets it from the supervisor."""
-        await self._give(new, list(self._engines))
+        reached = await self._give(new, list(self._engines))
         self._link.send(Use(pack(new)))
+        for peer in self.peerage.peers:
+            if peer.kind == ENGINE and peer.up and peer.number not in reached:
+                self._soon(self._meet(peer.number, peer.pid))  # it came up meanwhile, with what counted before
 
-    async def _give(self, new: Generation, engines: list[int]) -> None:
+    async def _give(self, new: Generation, engines: list[int]) -> Collection[int]:
         """Raises ValueError when an engine that answers can't take it; then none does. One that is away gets it when it
-        is back."""
+        is back. Returns those that have it."""
         path = self._folder / generation_file(new.number)
         loop = asyncio.get_running_loop()
         try:
@@ -140,7 +176,8 @@ class Control:
         for number, digest in told.answers.items():
             if digest != new.digest:
                 raise ValueError(f"engine {number} read another configuration\nNothing was changed.")
-        await self.console.ask("swap", {k: {"number": new.number} for k in told.answers}, "", patient=False)
+        told = await self.console.ask("swap", {k: {"number": new.number} for k in told.answers}, "", patient=False)
+        return told.answers
 
     async def _reload_asked(self, *, dry_run: bool = False, rolling: bool = False) -> object:
         done = await self.generations.reload(dry_run=dry_run)

@@ -23,7 +23,7 @@ from postroad.serve.control import Answer, ControlServer
 from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Name, Peers, Ready, Start, unpack
-from postroad.serve.lending import borrower
+from postroad.serve.lending import borrower, counted
 from postroad.serve.line import RemoteConsole
 from postroad.serve.link import Link
 from postroad.serve.reload import Swaps, live_part
@@ -113,6 +113,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         "queues": engine.paths,
         "prepare": prepare,
         "swap": swaps.swap,
+        "lent": lambda: counted(engine.limits.open()),
         "generation": lambda: swaps.current.number,
         "samples": engine.console.samples,
         "hold": engine.console.hold,

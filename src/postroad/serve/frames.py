@@ -82,6 +82,19 @@ class Use(Frame, frozen=True):
     generation: bytes
 
 
+class Count(Frame, frozen=True):
+    """Control -> warden: what is lent?"""
+
+
+class Counted(Frame, frozen=True):
+    """Warden -> control: the answer to one Count, in order. open: connections in each gate of all engines, from before
+    one may be opened until it is gone, and the limit; 0: none. lent: messages that engines may send at any moment, by
+    rate."""
+
+    open: dict[str, tuple[int, int]]
+    lent: dict[str, int]
+
+
 class Peer(msgspec.Struct, frozen=True, array_like=True):
     """A process. pid: 0 while there is none. since: Unix seconds of its start. restarts: how often it was started
     again. up: it has said Ready, and is not stuck. next_try: Unix seconds, 0 while it runs. stuck: it runs, but does

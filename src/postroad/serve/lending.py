@@ -7,13 +7,14 @@ it held is free.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from types import MappingProxyType
 
-from postroad.serve.frames import ENGINE, Name
+from postroad.serve.frames import CONTROL, ENGINE, Count, Counted, Name
 from postroad.serve.link import Frame, Link
 from postroad.serve.windows import Windows
-from postroad.shaping import Borrower, Lender
+from postroad.shaping import Borrower, Lender, Throttle
 from postroad.shaping.leases import Asking, Lending
 
 
@@ -42,6 +43,8 @@ class Warden:
         self._alarm: asyncio.TimerHandle | None = None
 
     def joined(self, name: Name, link: Link) -> None:
+        if name.kind == CONTROL:
+            link.on(Count, lambda frame: link.send(counted(self.lender.open(), self.lender.throttles())))
         if name.kind != ENGINE:
             return
         self._links[name.number] = link
@@ -87,6 +90,15 @@ class Warden:
             self._alarm = None
         if due < inf:
             self._alarm = self._loop.call_at(due, self._tick)
+
+
+def counted(
+    places: Mapping[str, tuple[int, float]], throttles: Mapping[str, Throttle] = MappingProxyType({})
+) -> Counted:
+    return Counted(
+        {name: (number, 0 if most == inf else int(most)) for name, (number, most) in places.items()},
+        {key: throttle.lent for key, throttle in throttles.items()},
+    )
 
 
 def borrower(link: Link) -> Borrower:
