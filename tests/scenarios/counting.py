@@ -1,7 +1,8 @@
 """A receiver that counts what a limit is about: connections as the system sees them, and messages by when they came.
 
 An SMTP server in one thread. A connection counts from when it is accepted until the client's end of it is gone; before
-one is counted, those that have ended by then are taken off, however late this thread comes to read that.
+they are counted, those that have ended by then are taken off, however late this thread comes to read that. So all that
+are counted were open at one moment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from types import TracebackType
+from collections.abc import Collection, Mapping
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 _GREETING = b"220 count.test ESMTP\r\n"
@@ -41,11 +43,18 @@ class _Talk:
 
 class CountingSink:
     """hosts: addresses to listen on, all with one port. pause: seconds after which the end of a message is answered.
-    most: the most connections there were at once: in all, by host ("host A"), by where they came from ("peer A")."""
+    groups: names of some hosts together. most: the most connections there were at once: in all ("all"), by host
+    ("host A"), by where they came from ("peer A"), by both ("path PEER HOST"), by group."""
 
-    def __init__(self, hosts: tuple[str, ...] = ("127.0.0.1",), pause: float = 0.02) -> None:
+    def __init__(
+        self,
+        hosts: tuple[str, ...] = ("127.0.0.1",),
+        pause: float = 0.02,
+        groups: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
         self.hosts = hosts
         self.pause = pause
+        self.groups = groups
         self.came: list[Came] = []
         self.most: Counter[str] = Counter()
         self.accepted = 0
@@ -90,7 +99,8 @@ class CountingSink:
     def _counted(self) -> Counter[str]:
         found: Counter[str] = Counter()
         for talk in self._open.values():
-            found.update(("all", f"host {talk.host}", f"peer {talk.peer}"))
+            found.update(("all", f"host {talk.host}", f"peer {talk.peer}", f"path {talk.peer} {talk.host}"))
+            found.update(name for name, hosts in self.groups.items() if talk.host in hosts)
         return found
 
     def _run(self) -> None:
@@ -114,13 +124,13 @@ class CountingSink:
         with contextlib.suppress(BlockingIOError):
             sock, address = listener.accept()
             sock.setblocking(False)
-            self._reap()
             talk = self._open[sock] = _Talk(sock, address[0], host)
-            self.accepted += 1
-            for name, number in self._counted().items():
-                self.most[name] = max(self.most[name], number)
             self._selector.register(sock, selectors.EVENT_READ)
             self._say(talk, _GREETING)
+            self.accepted += 1
+            self._reap()  # with this one, whose end may have come as well
+            for name, number in self._counted().items():
+                self.most[name] = max(self.most[name], number)
 
     def _reap(self) -> None:
         """Read all there is, so that every end that has come is seen."""

@@ -302,7 +302,7 @@ def test_who_waits_for_a_host_waits_for_each_that_would_do() -> None:
 
 
 def test_who_waits_for_another_gate_now_is_told_of_there() -> None:
-    """Its place in one gate became free, it went on to the next one's line, and nobody who was idle there heard of it."""
+    """A place for it was free in one gate, it went on to the next one's line, and who was idle there was not told."""
     values = {"domain_max_connections": 3, "binding_max_connections": 4}
     field = Field(text(values, "5/s"), 2, 76, 0)
     for engine, key, pause in (
