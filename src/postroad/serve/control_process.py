@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any
 
 import structlog
+from msgspec import structs
 
 from postroad.config import Generation
 from postroad.console import ConsoleError, EngineAway, HoldsError, JointConsole, Process
@@ -109,7 +110,7 @@ class Control:
         answer: asyncio.Future[Counted] = asyncio.get_running_loop().create_future()
         self._counting.append(answer)
         self._link.send(Count())
-        return await answer
+        return structs.asdict(await answer)
 
     def _counted(self, frame: Counted) -> None:
         answer = self._counting.popleft()

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import SystemRandom
 
 import structlog
+from msgspec import structs
 
 from postroad.config.schema import Config, DeliveryOptions, HttpOptions, ListenerOptions
 from postroad.console import HoldsError
@@ -113,7 +114,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         "queues": engine.paths,
         "prepare": prepare,
         "swap": swaps.swap,
-        "lent": lambda: counted(engine.limits.open()),
+        "lent": lambda: structs.asdict(counted(engine.limits.open())),
         "generation": lambda: swaps.current.number,
         "samples": engine.console.samples,
         "hold": engine.console.hold,
