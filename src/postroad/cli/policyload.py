@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,6 @@ def open_policy(loaded: Generation, phases: Collection[str] = (), clock: Clock |
 
 def logs_to_stderr() -> None:
     """What plug-ins log must not get between the lines of an answer."""
-    import structlog
+    from postroad.serve.logs import for_commands
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr), cache_logger_on_first_use=False)
+    for_commands()
