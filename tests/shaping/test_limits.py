@@ -74,6 +74,22 @@ def test_each_kind_of_limit_on_connections(text: str, granted: dict[tuple[str, s
     assert found == granted
 
 
+def test_who_stands_in_two_lines_is_kept_one_place_only() -> None:
+    world = World(f"[delivery]\ndomain_max_connections = 2\nbinding_max_connections = 2\n{TWO_BINDINGS}")
+    path, same_binding, same_domain = world.path("x.test", "a"), world.path("y.test", "a"), world.path("x.test", "b")
+    assert path.open() == 0 == same_binding.open()
+    assert path.open() == inf  # waits for the binding
+    assert same_domain.open() == 0
+    assert path.open() == inf  # and for the domain
+    path.closed()
+    assert world.told == [path.key]
+    path.decline()
+    same_binding.closed()
+    same_domain.closed()
+    assert [same_domain.open() for _ in range(3)] == [0, 0, inf]
+    assert [same_binding.open() for _ in range(3)] == [0, 0, inf]
+
+
 def test_hosts() -> None:
     world = World("[delivery]\nhost_max_connections = 2")
     one, other = world.path("a.test"), world.path("b.test")

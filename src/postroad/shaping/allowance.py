@@ -206,6 +206,9 @@ class Allowance:
                 self._limits.host_offer(address)
 
     def told(self) -> None:
+        if self.offer is not None:
+            for gate in self.gates:
+                gate.leave(self)  # one place at a time is kept for it
         self.waits = False
         self._limits.told(*self.key)
 
