@@ -53,12 +53,12 @@ def free_port() -> int:
         return port
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Poll until the condition holds. The limit only keeps a broken test from hanging."""
+def until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 60.0) -> None:
+    """Poll until the condition holds. The limit only keeps a broken test from hanging. what: told then."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {seconds} s")
+            raise AssertionError(f"{what if isinstance(what, str) else what()}: not within {seconds} s")
         time.sleep(0.02)
 
 

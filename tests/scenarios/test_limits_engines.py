@@ -59,7 +59,7 @@ class Limit:
         far, names = self.at.far, KINDS[kind].names
         until(
             lambda: all(far.most[name] >= most for name in names),
-            f"{most} connections for each {kind}: {far.most}, {self.at.lent()}",
+            lambda: f"{most} connections for each {kind}: {far.most}, {self.at.lent()}",
         )
         assert {name: far.most[name] for name in names} == dict.fromkeys(names, most)
 
@@ -128,7 +128,10 @@ def test_a_quota_is_used_up_and_not_exceeded(tmp_path: Path, engines: int) -> No
     with sink(0.0) as far, road(tmp_path, far, engines, provider='message_rate = "40/s, 60/h"') as at:
 
         def used(number: int) -> None:
-            until(lambda: len(of(far, BIG)) >= number, "the quota is used")
+            until(
+                lambda: len(of(far, BIG)) >= number,
+                lambda: f"the quota of {number} is used: {len(of(far, BIG))}, {at.lent()[1]}, {at.waiting()} wait",
+            )
             others = len(of(far, OTHERS)) + 30
             at.put(OTHERS, 30)
             until(lambda: len(of(far, OTHERS)) == others, "the others' mail")

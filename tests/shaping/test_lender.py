@@ -475,6 +475,23 @@ def test_an_engine_that_dies_with_grants_in_hand_may_have_used_them() -> None:
     assert exceeded(rate_of("10/10s"), field.times["all"]) == []
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_reloads_use_up_nothing_of_a_quota(seed: int) -> None:
+    """Each engine hears of the new quota at its own time, and grants are under way all the while."""
+    field = Field(text({}, "40/s, 30/h"), 4, seed)
+    for number in range(4):
+        for key in PATHS:
+            field.put(number, key, 1000)
+    field.run(1.5)
+    for generation, quota in enumerate((45, 60, 75), 1):
+        for number in field.rng.sample(range(4), 4):
+            field.reconfigure(text({}, f"40/s, {quota}/h"), number, generation)
+            field.run(field.delay())
+        field.run(2)
+        assert len(field.times["all"]) == quota
+    assert exceeded(rate_of("40/s, 75/h"), field.times["all"]) == []
+
+
 def test_nobody_waits_for_an_idle_connection_of_another_engine() -> None:
     field = Field(text({"server_max_connections": 1}), 2, 1)
     field.put(0, PATHS[0], 3)

@@ -101,7 +101,8 @@ class Lease:
         self.tell_spent()
         if self._wanted or self._tokens:
             self.owner.lent()  # it must ask again
-        self._tokens = self._wanted = 0
+        self.give_back()
+        self._wanted = 0
         self._version += 1
         self._borrower.send(Terms(self.path, self._version, generation, gates, host_most, message, connection))
         self._counts_connections = bool(connection)
@@ -228,7 +229,8 @@ class Lease:
         elif isinstance(item, Refused):
             self.refused = (item.gate, item.open)
         elif item.version != self._version:
-            pass
+            if isinstance(item, Tokens):  # it was under way when the terms changed
+                self._borrower.send(Unspent(self.path, item.version, item.count))
         elif isinstance(item, Later):
             self._answered = True
             self.owner.lent()

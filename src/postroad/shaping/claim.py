@@ -91,8 +91,9 @@ class Claim:
     """One path of one engine: a member of gates, and one that takes turns.
 
     hosts: addresses it asks for a connection to; None: it asks for none. at: places it holds at single hosts. want:
-    messages it wants to send. tokens, dial_tokens: grants that are lent to it, for messages and for connections. due:
-    when it may go on, with connections and with messages.
+    messages it wants to send. tokens, dial_tokens: grants that are lent to it, for messages and for connections.
+    earlier: by version of its terms, messages' grants that it has not accounted for yet, and of what. due: when it may
+    go on, with connections and with messages.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class Claim:
         "connections",
         "dial_tokens",
         "due",
+        "earlier",
         "engine",
         "gates",
         "host_gates",
@@ -131,6 +133,7 @@ class Claim:
         self.connection: tuple[Turns, ...] = ()
         self.want = 0
         self.tokens = 0
+        self.earlier: dict[int, tuple[int, tuple[Turns, ...]]] = {}
         self.dial_tokens = 0
         self.due = [inf, inf]
 
@@ -158,12 +161,24 @@ class Claim:
                 return wait
         return 0.0
 
-    def spent(self, now: float, count: int) -> None:
-        """So many of its messages were sent."""
-        self.tokens -= count
-        for turns in self.message:
-            for _ in range(count):
-                turns.throttle.spent(now)
+    def accounted(self, version: int, count: int) -> tuple[Turns, ...]:
+        """So many of the messages that were granted by these terms were sent, or won't be: what they counted in."""
+        if version == self.version:
+            self.tokens -= count
+            return self.message
+        left, bundle = self.earlier.pop(version, (0, ()))
+        if left > count:
+            self.earlier[version] = (left - count, bundle)
+        return bundle
+
+    def other_terms(self, version: int, now: float) -> None:
+        """What was lent to it for messages is accounted for by the version; for connections it counts as used."""
+        if self.tokens:
+            self.earlier[self.version] = (self.tokens, self.message)
+            self.tokens = 0
+        while self.dial_tokens:
+            self.dial_spent(now)
+        self.version = version
 
     def dial_spent(self, now: float) -> None:
         if self.dial_tokens:
@@ -173,6 +188,14 @@ class Claim:
 
     def outdate(self, now: float) -> None:
         """What was lent to it by now counts as used."""
-        self.spent(now, self.tokens)
-        while self.dial_tokens:
-            self.dial_spent(now)
+        self.other_terms(self.version, now)
+        for count, bundle in self.earlier.values():
+            spent(bundle, count, now)
+        self.earlier.clear()
+
+
+def spent(bundle: tuple[Turns, ...], count: int, now: float) -> None:
+    """So many of the messages that these had granted were sent."""
+    for turns in bundle:
+        for _ in range(count):
+            turns.throttle.spent(now)

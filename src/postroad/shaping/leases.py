@@ -41,9 +41,9 @@ class RateTerms(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Terms(_Item, frozen=True):
-    """What limits a path from now on. version: goes up with each Terms of a path; tokens of an earlier version count as
-    spent, and are not used any more. generation: of the configuration that says so; what a later one said of a shared
-    gate or throttle stays, since an engine may be late. host_most: connections to one address, 0 for no limit."""
+    """What limits a path from now on. version: goes up with each Terms of a path; tokens of an earlier version are not
+    used any more, and are told of as Unspent. generation: of the configuration that says so; what a later one said of a
+    shared gate or throttle stays, since an engine may be late. host_most: connections to one address, 0: no limit."""
 
     path: int
     version: int

@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
-from postroad.shaping.claim import Claim, HostGate, LentGate
+from postroad.shaping.claim import Claim, HostGate, LentGate, spent
 from postroad.shaping.leases import (
     Ask,
     Asking,
@@ -104,7 +104,7 @@ class Lender:
                     if claim.want == item.count > 0:
                         self._send(engine, Later(claim.path, claim.version))
                 case Spent():
-                    self._spent(claim, item)
+                    spent(claim.accounted(item.version, item.count), item.count, self._now())
                 case Ask():
                     self._ask(claim, item.hosts)
                 case Closed():
@@ -117,9 +117,7 @@ class Lender:
                 case HostLeft():
                     self._host_left(claim, item.address)
                 case Unspent():
-                    if item.version == claim.version:
-                        self._returned(claim.message, item.count)
-                        claim.tokens -= item.count
+                    self._returned(claim.accounted(item.version, item.count), item.count)
                 case Release():
                     del claims[item.path]
                     self._remove(claim)
@@ -165,9 +163,7 @@ class Lender:
         self._withdraw(claim)
         for gate in before:
             gate.count(engine, -claim.connections)
-        now = self._now()
-        claim.outdate(now)
-        claim.version = terms.version
+        claim.other_terms(terms.version, self._now())
         gates = []
         for each in terms.gates:
             gate = self._gate(each.name)
@@ -360,10 +356,6 @@ class Lender:
         if lent:
             claim.tokens += lent
             self._send(claim.engine, Tokens(claim.path, claim.version, lent))
-
-    def _spent(self, claim: Claim, item: Spent) -> None:
-        if item.version == claim.version:
-            claim.spent(self._now(), item.count)
 
     def _returned(self, bundle: tuple[Turns, ...], number: int) -> None:
         for turns in bundle:
