@@ -190,6 +190,10 @@ class Connection(asyncio.Protocol):
         self.message = None
         self._work()
 
+    @property
+    def owner(self) -> Owner:
+        return self._owner
+
     def move(self, owner: Owner, target: Target, domain: str, terms: object) -> None:
         """Another owner takes it over; it is idle, and `work` follows. target: the same place, by the name that the new
         owner has for it."""

@@ -116,6 +116,10 @@ class Path:
             self._woken = True
             self._loop.call_soon(self._pump)
 
+    def look(self) -> None:
+        """Look at the queue now."""
+        self._pump()
+
     def reconfigured(self) -> None:
         """Other options may count."""
         self.route.expire()

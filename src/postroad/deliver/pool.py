@@ -222,4 +222,16 @@ class Deliverer:
         """Close this idle connection, of whichever path, so that another can have its place. None: nothing to do."""
         if isinstance(connection, Connection):
             # Not within the call of the connection itself, which may be the one that just became idle.
-            asyncio.get_running_loop().call_soon(connection.quit)
+            asyncio.get_running_loop().call_soon(self._make_room, connection)
+
+    def _make_room(self, connection: Connection) -> None:
+        """Who is first in line may be a sibling, and can use the connection as it is."""
+        owner = connection.owner
+        if isinstance(owner, Path) and connection.idle and not connection.leaving:
+            key = owner.allowance.heir()
+            heir = self._paths.get(key) if key is not None else None
+            if heir is not None:
+                heir.look()
+                if connection.owner is not owner:
+                    return
+        connection.quit()

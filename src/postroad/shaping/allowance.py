@@ -233,7 +233,7 @@ class Allowance:
             return False
         both = [gate for gate in self.gates if gate in giver.gates]
         new = [gate for gate in self.gates if gate not in giver.gates]
-        if any(gate.others_wait(self) for gate in both) or not all(gate.room(self) for gate in new):
+        if any(gate.others_first(self) for gate in both) or not all(gate.room(self) for gate in new):
             return False
         if not self._limits.host_inherit(address, self.options.delivery.host_max_connections, self):
             return False
@@ -244,6 +244,8 @@ class Allowance:
             gate.open -= 1
         self.connections += 1
         giver.connections -= 1
+        for gate in self.gates:
+            gate.leave(self)  # it has what it waited for
         self.decline()  # a place that was kept for this path is not needed
         for gate in left:
             gate.hand_out()
@@ -299,6 +301,16 @@ class Allowance:
         if self._limits.host_wanted(connection, self):
             self.busy(connection)
             return connection
+        return None
+
+    def heir(self) -> tuple[str, str] | None:
+        """The path (binding, domain) that would get the place of a connection of this one, if others wait for it; None
+        with several engines: only the lender knows."""
+        if self.lease is None:
+            for gate in self.gates:
+                first = gate.first()
+                if isinstance(first, Allowance) and first is not self:
+                    return first.key
         return None
 
     def sure(self) -> list[object]:

@@ -80,6 +80,17 @@ class Gate:
             return True
         return any(line and (len(line) > 1 or member not in line) for line in (self._starved, self._line))
 
+    def first(self) -> Member | None:
+        """In line."""
+        return next(iter(self._starved or self._line), None)
+
+    def others_first(self, member: Member) -> bool:
+        """Would another get the next place?"""
+        if self.elsewhere and (self.elsewhere > 1 or self.sole is not member):
+            return True
+        first = self.first()
+        return first is not None and first is not member
+
     def hand_out(self) -> None:
         """Keep each free place for the next in line, and tell it."""
         for line, reserve in ((self._starved, 0), (self._line, self.reserve)):
