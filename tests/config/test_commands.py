@@ -83,6 +83,28 @@ def test_check_for_programs(file: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ('[[policy]]\nfile = "policy.py"', "policy.py:1"),
+        ('[[policy]]\nfile = "none.py"', "none.py"),
+        ('[[rule]]\nname = "r"\nphase = "rcpt_to"\nwhen = "sender =="\nact = "reject"', "r"),
+        ('[[dkim]]\ndomain = "a.test"\nselector = "s"\nkey = "none.key"', "none.key"),
+        (
+            '[[listener]]\naddress = "127.0.0.1:0"\ntls = "offered"\n[[listener.certificates]]\ncertificate = "PEM"',
+            "certificates",
+        ),
+    ],
+)
+def test_check_looks_at_the_files_that_are_named(file: Path, section: str, wrong: str) -> None:
+    (file.parent / "policy.py").write_text("def broken(:\n")
+    pem = file.parent / "broken.pem"
+    pem.write_text("no certificate")
+    file.write_text(section.replace("PEM", str(pem)) + "\n")
+    result = run("config", "check", file)
+    assert result.exit_code == 1 and wrong in result.stderr and "Traceback" not in result.stderr, result.stderr
+
+
 def test_check_of_no_file(tmp_path: Path) -> None:
     result = run("config", "check", tmp_path / "none.toml")
     assert result.exit_code == 1 and "there is no" in result.stderr

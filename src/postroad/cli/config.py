@@ -56,7 +56,9 @@ def check(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Find all mistakes in a configuration. Ends with 1 when it can't be used, and 0 when there are only warnings."""
+    """Find all mistakes in a configuration, and in the files it names: plug-ins (which run as they are read), rules,
+    keys and certificates. Ends with 1 when it can't be used, and 0 when there are only warnings."""
+    from postroad.cli.configfiles import broken_files
     from postroad.config import ConfigError, load
 
     path = file or config
@@ -67,6 +69,7 @@ def check(
         generation = load(path)
         warnings = list(generation.warnings)
         options = len(generation.origins)
+        problems = broken_files(generation)
     except ConfigError as error:
         problems = error.problems
     except FileNotFoundError:
