@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORPUS := $(VENV)/corpus/.ready
 SUITES := $(VENV)/suites/.ready
+NODE := $(VENV)/node/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -35,13 +36,20 @@ $(SUITES): requirements-suites.txt $(READY)
 	  --dest $(VENV)/suites -r requirements-suites.txt
 	@touch $@
 
+# Programs of others in JavaScript that the tests talk to.
+$(NODE): tests/node/package-lock.json $(READY) | tools
+	@mkdir -p $(VENV)/node
+	@cp tests/node/package.json tests/node/package-lock.json $(VENV)/node/
+	cd $(VENV)/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 tools: $(READY) ## install the mail tools the tests talk to (swaks, smtp-source, smtp-sink, curl), if they are missing
 	@PYTHON=$(BIN)/python sh .ci/tools
 
 run: $(READY) ## start Postroad with simulated providers on loopback and send real mail through it
 	$(BIN)/python -m postroad.lab.demo $(ARGS)
 
-test: $(READY) $(CORPUS) $(SUITES) tools ## run the tests
+test: $(READY) $(CORPUS) $(SUITES) tools $(NODE) ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated docs
@@ -61,7 +69,7 @@ docs: $(READY) ## write the generated reference pages
 bench: $(READY) tools ## measure (about ten minutes; quiet machine, please)
 	$(BIN)/python -m bench.relay $(ARGS)
 
-soak: $(READY) $(CORPUS) $(SUITES) tools ## the long tests: hundreds of crashes, thousands of seeds
+soak: $(READY) $(CORPUS) $(SUITES) tools $(NODE) ## the long tests: hundreds of crashes, thousands of seeds
 	$(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -169,10 +168,10 @@ def _reachable(before: State, after: State) -> bool:
     return after in seen or after is State.CLOSED
 
 
-def _run(stream: bytes, cut: Callable[[bytes], list[bytes]], answer_late: bool) -> Witness:
+def run_in_pieces(pieces: list[bytes], *, answer_late: bool = False) -> Witness:
     witness = Witness(answer_late)
     witness.feed(b"")
-    for piece in cut(stream):
+    for piece in pieces:
         witness.feed(piece)
     return witness
 
@@ -182,9 +181,9 @@ def _run(stream: bytes, cut: Callable[[bytes], list[bytes]], answer_late: bool) 
 def test_attack(stream: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     parted = [stream[a:b] for a, b in pairwise(edges)]
-    whole = _run(stream, lambda s: [s], answer_late=False)
-    pieces = _run(stream, lambda _: parted, answer_late=True)
-    octets = _run(stream, lambda s: [s[i : i + 1] for i in range(len(s))], answer_late=False)
+    whole = run_in_pieces([stream])
+    pieces = run_in_pieces(parted, answer_late=True)
+    octets = run_in_pieces([stream[i : i + 1] for i in range(len(stream))])
     assert whole.out == pieces.out == octets.out
     assert whole.contents == pieces.contents == octets.contents
     assert whole.refusals == pieces.refusals == octets.refusals
@@ -200,7 +199,7 @@ def test_attack(stream: bytes, cuts: list[int]) -> None:
 @settings(max_examples=200)
 @given(st.binary(max_size=3000))
 def test_noise(noise: bytes) -> None:
-    witness = _run(noise, lambda s: [s], answer_late=False)
+    witness = run_in_pieces([noise])
     assert witness.contents == [] or b"DATA" in noise.upper() or b"BDAT" in noise.upper()
     read_answers(witness.out)
 
