@@ -46,6 +46,6 @@ async def test_what_it_starts_from(name: str) -> None:
         await TARGETS[name].check(data)
 
 
-@pytest.mark.parametrize("file", sorted(FINDS.glob("*-*")), ids=lambda file: file.name)
-def test_what_was_found(file: Path) -> None:
-    asyncio.run(_one(file.name.partition("-")[0], file.read_bytes()))
+def test_what_was_found() -> None:
+    for file in sorted(FINDS.glob("*-*")):
+        asyncio.run(_one(file.name.partition("-")[0], file.read_bytes()))
