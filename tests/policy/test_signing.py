@@ -10,7 +10,7 @@ import pytest
 
 from postroad.auth.dkim import Algorithm, PrivateKey, Result, Slot, seal, verify
 from postroad.config.schema import DkimOptions
-from postroad.message import Accepted, Body, Recipient, Transaction
+from postroad.message import Accepted, Body, Recipient, Refused, Reply, Transaction
 from postroad.policy import HeldKey, KeyRing, Signing, SigningError, from_domain, load_keys
 from tests.policy.doors import Kept
 
@@ -161,3 +161,25 @@ def test_keys_that_cannot_be_used(tmp_path: Path, options: dict[str, str], text:
         load_keys([wanted], tmp_path, lambda: 0.0)
     assert secret.hex() not in str(caught.value)
     assert pem.decode().splitlines()[1] not in str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", [ED, RSA])
+async def test_own_mail_that_could_not_be_kept_gathers_no_signatures(algorithm: Algorithm) -> None:
+    kept = Kept(full=Reply(452, "4.3.1 full"))
+    one = held("example.com", "s", algorithm)
+    ring = KeyRing([one], lambda: 1000.0)
+    signing = Signing(Kept(), lambda: ring, lambda: 1000.0)
+    keep = signing.own_mail(kept.accept)
+    transaction = given()
+    for _ in range(2):
+        refused: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        keep(transaction, refused.set_result)
+        assert await refused == Refused(Reply(452, "4.3.1 full"))
+    kept.full = None
+    results: list[object] = []
+    keep(transaction, results.append)
+    await signing.settled()
+    assert results == [Accepted([1])]
+    signing.close()
+    found = await verify(bytes(kept.transactions[0].body), Names({one.key.name: one.key.record()}), now=1000.0)
+    assert [each.result for each in found] == [Result.PASS]

@@ -1,5 +1,5 @@
 """DKIM signatures on what goes out: an Acceptor behind the hooks, so that nothing changes a message after it is signed,
-and before the journal, so that all recipients of a body share its signatures.
+and before the journal, so that all recipients of a body share its signatures. The queue's own mail passes it too.
 
 The domain of the From field signs, else the nearest domain above it that has a key: DMARC's relaxed alignment holds for
 both. Ed25519 takes less time than a hand-over to a thread; RSA is done in threads, where it leaves the interpreter.
@@ -21,6 +21,9 @@ from postroad.auth.dkim import Algorithm, PrivateKey, Signer, Slot, signing, uns
 from postroad.config.schema import DkimOptions
 from postroad.message import Accepted, Acceptor, Body, Refused, Rejection, Reply, Transaction
 from postroad.message.header import field as header_field
+
+Done = Callable[[Accepted | Refused], None]
+Keep = Callable[[Transaction, Done], None]
 
 _THREADS = 2
 _CACHED = 10_000  # domains without a key of their own that are remembered
@@ -121,6 +124,7 @@ class Signing:
         self._ring = ring
         self._wall = wall
         self._threads: ThreadPoolExecutor | None = None
+        self._in_threads: set[asyncio.Future[bytes]] = set()
         self.signed = 0
         self.unsigned = 0  # for which there was no key, or no author
 
@@ -130,43 +134,72 @@ class Signing:
     def rejected(self, rejection: Rejection) -> None:
         self._acceptor.rejected(rejection)
 
-    def accept(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+    def accept(self, transaction: Transaction, done: Done) -> None:
+        self._sign(transaction, done, self._acceptor.accept)
+
+    def own_mail(self, keep: Keep) -> Keep:
+        """Notifications that the queue writes itself are signed as well, on their way to `keep`. No hook sees them."""
+
+        def signed(transaction: Transaction, done: Done) -> None:
+            body = transaction.body
+
+            def kept(result: Accepted | Refused) -> None:
+                if isinstance(result, Refused):
+                    transaction.body = body  # it comes again, and must not gather signatures
+                done(result)
+
+            self._sign(transaction, kept, keep)
+
+        return signed
+
+    def _sign(self, transaction: Transaction, done: Done, keep: Keep) -> None:
         ring = self._ring()
         if not ring:
-            self._acceptor.accept(transaction, done)
+            keep(transaction, done)
             return
         domain = from_domain(transaction.body.content)
         signer = ring.signer(domain) if domain else None
         if signer is None:
             self.unsigned += 1
-            self._acceptor.accept(transaction, done)
+            keep(transaction, done)
         elif any(key.algorithm is Algorithm.RSA for key in signer.keys):
-            self._in_thread(signer, transaction, done)
+            self._in_thread(signer, transaction, done, keep)
         else:
-            self._signed(transaction, _sign(signer, transaction.body, self._wall()), done)
+            self._signed(transaction, _fields(signer, transaction.body, self._wall()), done, keep)
 
-    def _in_thread(self, signer: Signer, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+    def _in_thread(self, signer: Signer, transaction: Transaction, done: Done, keep: Keep) -> None:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_THREADS, "dkim")
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, _sign, signer, transaction.body, self._wall())
-        future.add_done_callback(lambda signed: self._signed(transaction, signed.result(), done))
+        future = loop.run_in_executor(self._threads, _fields, signer, transaction.body, self._wall())
+        self._in_threads.add(future)
 
-    def _signed(self, transaction: Transaction, fields: bytes, done: Callable[[Accepted | Refused], None]) -> None:
+        def made(future: asyncio.Future[bytes]) -> None:
+            self._in_threads.discard(future)
+            self._signed(transaction, future.result(), done, keep)
+
+        future.add_done_callback(made)
+
+    def _signed(self, transaction: Transaction, fields: bytes, done: Done, keep: Keep) -> None:
         if fields:
             body = transaction.body
             transaction.body = Body(body.content, fields + body.trace, dotted=body.dotted)
             self.signed += 1
         else:
             self.unsigned += 1
-        self._acceptor.accept(transaction, done)
+        keep(transaction, done)
+
+    async def settled(self) -> None:
+        """What is being signed has gone on."""
+        while self._in_threads:
+            await asyncio.wait(self._in_threads)
 
     def close(self) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False)
 
 
-def _sign(signer: Signer, body: Body, now: float) -> bytes:
+def _fields(signer: Signer, body: Body, now: float) -> bytes:
     """The fields to put in front; none when the message can't be signed."""
     try:
         return signer.sign(body.content, now=now, trace=body.trace)

@@ -83,8 +83,8 @@ class Engine:
 
         def injection(message_id: int, index: int, mail: LiveMail) -> JournalEvent:
             """The event that a crash took, made again as it was."""
-            common, binding = common_event(mail.meta, index)
-            payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding)
+            common, binding, connection = common_event(mail.meta, index)
+            payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding, connection)
             return JournalEvent(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
 
         self.journal = Journal.open(
@@ -128,6 +128,7 @@ class Engine:
             self.acceptor = self.handover.router
             self.queue.own_mail = self.handover.router.keep
         self._signing = Signing(self.acceptor, self.policies.keys, clock.wall)
+        self.queue.own_mail = self._signing.own_mail(self.queue.own_mail)
         self.tls_reporter: TlsReporter | None = None
         if policies is not None and config.tls_reports.send:
             self.tls_reporter = TlsReporter(
@@ -165,6 +166,8 @@ class Engine:
                 lambda: self._recovered,
                 self._listen_in,
                 self.policies,
+                lambda: sum(listener.auth_failures for listener in self.listeners),
+                lambda: sum(listener.tls_failures for listener in self.listeners),
             ),
             alone=admin is None,
         )
@@ -280,6 +283,7 @@ class Engine:
         self.queue.stop()
         await self.deliverer.stop(drain)
         await self._outbound.drain()
+        await self._signing.settled()
         if self.handover is not None:
             await self.handover.settled()
         if self._recovery is not None:
