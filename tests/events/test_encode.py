@@ -124,6 +124,20 @@ def test_a_clock_set_back_gives_no_negative_queue_time() -> None:
         assert read(event)["queue_time"] == "0"
 
 
+def test_reception_tells_the_session() -> None:
+    session = {"tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_256_GCM_SHA384", "auth_method": "PLAIN"}
+    known = session | {"remote_addr": "203.0.113.9", "auth_user": "a"}
+    injection = read(encoder.injection(common(), ID, WALL, "default", known))
+    assert injection == read(encoder.injection(common(), ID, WALL, "default")) | session
+    rejection = Rejection(Reply(550, "5.7.1 no"), "s@a.example", "x@b.example", "203.0.113.9", "esmtp", known)
+    assert read(encoder.policy_rejection(rejection, 77, WALL)).items() >= session.items()
+
+
+@pytest.mark.parametrize("connection", [None, {}, {"remote_addr": "203.0.113.9"}])
+def test_a_session_in_the_clear_has_nothing_to_tell(connection: dict[str, str] | None) -> None:
+    assert encoder.injection(common(), ID, WALL, "b", connection) == encoder.injection(common(), ID, WALL, "b")
+
+
 def test_policy_rejection() -> None:
     rejection = Rejection(Reply(550, "5.7.1 relaying denied"), "s@a.example", "X@b.example", "203.0.113.9", "esmtp", {})
     event = read(encoder.policy_rejection(rejection, 77, WALL, {"campaign_id": "spring", "msg_size": "12"}))

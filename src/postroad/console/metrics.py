@@ -56,6 +56,8 @@ PATHS = _gauge("queue_paths", "Pairs of binding and routing domain that have mes
 TOP = _gauge("queue_top_messages", f"Queued messages of the {_TOP} fullest paths.", "binding", "domain", "state")
 RESIDENT = _gauge("queue_resident_bytes", "Octets of queued messages kept in memory.")
 SESSIONS = _gauge("smtp_sessions", "SMTP sessions open to us.")
+AUTH_FAILURES = _counter("smtp_auth_failures", "Logins in SMTP that failed, since the start.")
+TLS_FAILURES = _counter("smtp_tls_failures", "TLS handshakes of clients that failed, and sessions whose TLS broke.")
 CONNECTIONS = _gauge("connections", "Connections to receivers by state.", "state")
 OPENED = _counter("connections_opened", "Connections to receivers asked for, since the start.")
 REUSED = _counter("connections_reused", "Idle connections taken over from another domain's mail, since the start.")
@@ -95,6 +97,8 @@ METRICS = (
         TOP,
         RESIDENT,
         SESSIONS,
+        AUTH_FAILURES,
+        TLS_FAILURES,
         CONNECTIONS,
     ),
     *(
@@ -151,6 +155,8 @@ def metrics(parts: Parts, lags: dict[str, float], alarms: Iterable[Alarm]) -> li
         ),
         Sample(RESIDENT, queue.resident),
         Sample(SESSIONS, parts.sessions()),
+        Sample(AUTH_FAILURES, parts.failed_logins()),
+        Sample(TLS_FAILURES, parts.failed_handshakes()),
         Sample(CONNECTIONS, delivery.busy, ("busy",)),
         Sample(CONNECTIONS, delivery.idle, ("idle",)),
         Sample(CONNECTIONS, delivery.connecting, ("connecting",)),

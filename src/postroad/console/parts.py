@@ -29,7 +29,8 @@ class EngineAway(Exception):
 @dataclass(slots=True)
 class Parts:
     """config(): that of the present generation. sessions(): SMTP sessions open now. recovered(): messages found at the
-    start, None while they are being loaded. tap: listen in on all SMTP sessions; None: no more."""
+    start, None while they are being loaded. failed_logins(), failed_handshakes(): in SMTP sessions to us, since the
+    start. tap: listen in on all SMTP sessions; None: no more."""
 
     queue: Queue
     deliverer: Deliverer
@@ -42,6 +43,8 @@ class Parts:
     recovered: Callable[[], int | None]
     tap: Callable[[Tap | None], None]
     policies: Policies
+    failed_logins: Callable[[], int]
+    failed_handshakes: Callable[[], int]
 
     def refusal(self) -> Reply | None:
         return self.queue.refusal()

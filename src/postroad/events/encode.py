@@ -17,7 +17,7 @@ from postroad.events.kinds import Kind, event_id
 from postroad.events.pieces import iso_time, json_object, json_text, only, recipient_members, unix_text
 from postroad.events.reasons import MAX_REASON, masked, raw_reason
 from postroad.events.schema import EVENTS, FIELDS
-from postroad.message import Outcome, Recipient, Rejection, Reply, Transaction
+from postroad.message import Context, Outcome, Recipient, Rejection, Reply, Transaction
 
 CUSTOMER = "1"
 MAX_REMOTE_REPLY = 512  # characters
@@ -35,6 +35,7 @@ _OURS = frozenset(
 _COMMON = frozenset(EVENTS["injection"].fields) - _OURS
 _REJECTED = frozenset(EVENTS["policy_rejection"].fields) - _OURS
 _FAILED = frozenset(EVENTS["generation_failure"].fields) - _OURS
+_SESSION = ("tls_version", "tls_cipher", "auth_method")
 
 
 class Shared(NamedTuple):
@@ -75,12 +76,14 @@ class EventEncoder:
             given[1:-1],
         )
 
-    def injection(self, common: bytes, message_id: int, wall: float, binding: str = "") -> bytes:
-        """wall: when the message was received."""
+    def injection(
+        self, common: bytes, message_id: int, wall: float, binding: str = "", connection: Context | None = None
+    ) -> bytes:
+        """wall: when the message was received. connection: what is known of the session it came in."""
         return _INJECTION % (
             event_id(message_id, Kind.INJECTION).encode(),
             unix_text(int(wall)),
-            _binding(binding),
+            _binding(binding) + _session(*_of_session(connection)) if connection else _binding(binding),
             common,
         )
 
@@ -154,6 +157,7 @@ class EventEncoder:
             given["msg_from"] = rejection.sender
         if rejection.remote:
             given["remote_addr"] = rejection.remote
+        given |= {name: value for name, value in zip(_SESSION, _of_session(rejection.connection), strict=True) if value}
         if rejection.times > 1:
             given["rejections"] = str(rejection.times)
         return _about_no_message(
@@ -245,6 +249,19 @@ def _about_no_message(
 @lru_cache(maxsize=1024)
 def _binding(binding: str) -> bytes:
     return b'"binding":%b,' % json_text(binding) if binding else b""
+
+
+def _of_session(connection: Context) -> tuple[str, str, str]:
+    """The values of `_SESSION`, "" where there is none; the connection's context has them by the same names."""
+    get = connection.get
+    return get("tls_version", ""), get("tls_cipher", ""), get("auth_method", "")
+
+
+@lru_cache(maxsize=1024)
+def _session(*values: str) -> bytes:
+    """Members about the session a message came in, each with a comma behind."""
+    named = zip(_SESSION, values, strict=True)
+    return b"".join(b'"%b":%b,' % (name.encode(), json_text(value)) for name, value in named if value)
 
 
 @lru_cache(maxsize=4096)

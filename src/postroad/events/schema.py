@@ -103,6 +103,9 @@ _ROWS = (
     Field("delv_method", _T, "How it was sent on: esmtp.", "esmtp"),
     Field("ip_address", _T, "Address of the receiving host.", "198.51.100.7"),
     Field("remote_addr", _T, "Address of the client that was refused.", "203.0.113.9"),
+    Field("tls_version", _T, "TLS of the session in which it came; absent without TLS.", "TLSv1.3", True),
+    Field("tls_cipher", _T, "Cipher of that session.", "TLS_AES_256_GCM_SHA384", True),
+    Field("auth_method", _T, "How its client had logged in; absent when it had not.", "SCRAM-SHA-256", True),
     Field("msg_size", _D, "Octets of the message.", "3125"),
     Field("num_retries", _D, "Attempts before this one.", "0"),
     Field("queue_time", _D, "Milliseconds from acceptance to this event.", "160"),
@@ -133,6 +136,7 @@ _MESSAGE = (
     *("message_id", *_ORIGIN, "msg_from", "subject", *_RECIPIENT, "routing_domain", *_SENDING),
     *("injection_time", "scheduled_time"),
 )
+_SESSION = ("tls_version", "tls_cipher", "auth_method")
 _TRACKING = ("open_tracking", "click_tracking", "initial_pixel", "amp_enabled")
 _AB_TEST = ("ab_test_id", "ab_test_version")
 _REASON = ("reason", "raw_reason", "error_code")
@@ -152,7 +156,7 @@ _ALWAYS_ATTEMPT = ("delv_method", "num_retries", "queue_time", "outbound_tls")
 _EVENT_ROWS = (
     EventType(
         *(Kind.INJECTION, MESSAGE, "Injection", "A message was accepted or made, and is kept."),
-        fields=(*_COMMON, "binding"),
+        fields=(*_COMMON, "binding", *_SESSION),
         required=_ALWAYS_COMMON,
     ),
     EventType(
@@ -174,7 +178,7 @@ _EVENT_ROWS = (
         *(Kind.POLICY_REJECTION, MESSAGE, "Policy Rejection", "A message or recipient was refused at injection."),
         fields=(
             *(*_ID, *_AB_TEST, *_REASON, "message_id", *_ORIGIN, "msg_from", *_RECIPIENT, "rcpt_type", "bounce_class"),
-            *("recv_method", "remote_addr", *_SENDING, "injection_time", "rejections"),
+            *("recv_method", "remote_addr", *_SESSION, *_SENDING, "injection_time", "rejections"),
         ),
         required=(*_ALWAYS, *_ALWAYS_REASON, "recv_method"),
     ),

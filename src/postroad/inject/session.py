@@ -75,6 +75,7 @@ class Session(Consulting):
         if self.account is not None:
             context["auth_user"] = self.account.name
             context["auth_status"] = "true"
+            context["auth_method"] = self._mechanism
         return context | self._marks
 
     def _offer_anew(self) -> None:
@@ -107,6 +108,7 @@ class Session(Consulting):
         # The relay has checked the password; what such a user may do here, our own list says.
         known = self._listener.users.account(client.login or "")
         self.account = known or (Account(client.login) if client.login else None)
+        self._mechanism = "XCLIENT"
         self._vouched = True
         self._machine.answer()
         self._offer_anew()

@@ -81,7 +81,7 @@ class Wire(asyncio.Protocol):
         self.remote = "unknown"
         self._context: Context = {}
         self._marks: Context = {}  # what hooks have put into it
-        self._mechanism = ""  # of the last AUTH
+        self._mechanism = ""  # of the last AUTH, or XCLIENT
         self._accepting = False  # inside acceptor.accept
         self._over = False  # our last reply is written, or the connection is gone
         self._eof = False  # the client sends nothing more

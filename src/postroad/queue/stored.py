@@ -117,10 +117,11 @@ def rerouted(meta: bytes, slots: Collection[int], binding: str, domain: str) -> 
     return _encode(envelope)
 
 
-def common_event(meta: bytes, index: int) -> tuple[bytes, str]:
-    """(members common to the message's events, binding): what a lost injection event is made from again."""
-    recipient = _decode(meta).recipients[index]
-    return recipient.event, recipient.binding
+def common_event(meta: bytes, index: int) -> tuple[bytes, str, Context]:
+    """(members common to the message's events, binding, connection): what a lost injection event is made from again."""
+    stored = _decode(meta)
+    recipient = stored.recipients[index]
+    return recipient.event, recipient.binding, stored.connection
 
 
 def fill(message: Message, meta: bytes, index: int, body: Body | None) -> None:

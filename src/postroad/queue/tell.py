@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from postroad.message import Outcome, Recipient, Rejection, Transaction
+from postroad.message import Context, Outcome, Recipient, Rejection, Transaction
 
 SharedT = TypeVar("SharedT")
 
@@ -18,7 +18,9 @@ class Teller(Protocol[SharedT]):
     def common(self, shared: SharedT, message_id: int, recipient: Recipient) -> bytes:
         """The members that every event of this message repeats; kept as Message.event."""
 
-    def injection(self, common: bytes, message_id: int, wall: float, binding: str = "") -> bytes: ...
+    def injection(
+        self, common: bytes, message_id: int, wall: float, binding: str = "", connection: Context | None = None
+    ) -> bytes: ...
 
     def delivery(
         self,

@@ -102,8 +102,8 @@ def _open(config: Config, data_dir: Path, clock: Clock, number: int) -> Journal:
 
     def injection(message_id: int, index: int, mail: LiveMail) -> Event:
         """As the engine would make it again."""
-        common, binding = common_event(mail.meta, index)
-        payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding)
+        common, binding, connection = common_event(mail.meta, index)
+        payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding, connection)
         return Event(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
 
     journal = Journal.open(
