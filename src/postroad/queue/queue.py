@@ -39,7 +39,6 @@ from postroad.queue.operate import Operator
 from postroad.queue.order import flow_number
 from postroad.queue.paths import Path, PathCount, Paths
 from postroad.queue.recovery import recover
-from postroad.queue.rollup import Rollup, Rollups
 from postroad.queue.select import Selector, select
 from postroad.queue.stored import encode, fill
 from postroad.queue.suspend import Suspensions
@@ -112,8 +111,6 @@ class Queue:
         self.refused = 0  # transactions refused because of our own state
         self.rejections = 0  # refusals at the door that inject told of
         self._suspended = self.suspensions = Suspensions(self._books)
-        self.rollups = Rollups(self._books, lambda path: bool(self._suspended.rules) and self._held(path))
-        self._suspended.changed = self.rollups.reconsider
         self.operator = Operator(self._books, self._endings, self._deadlines.delayed)
         self.mover = Mover(self._books, self._deadlines.delayed, self.operator.came_back)
         journal.on_moved = lambda number, old, new: self._live.moved(number, new)
@@ -238,10 +235,7 @@ class Queue:
 
     def waiting(self, binding: str, domain: str) -> int:
         path = self._paths.get(binding, domain)
-        if path is None:
-            rollup = self.rollups.get(binding, domain)
-            return 0 if rollup is None else rollup.order.standing
-        if path.rollup is not None or (self._suspended.rules and self._suspended.holds(path)):
+        if path is None or (self._suspended.rules and self._suspended.holds(path)):
             return 0
         return path.active
 
@@ -251,42 +245,20 @@ class Queue:
             return None
         path = self._paths.get(binding, domain)
         if path is None:
-            rollup = self.rollups.get(binding, domain)
-            return None if rollup is None else self._take_of(rollup)
-        if path.rollup is not None or (self._suspended.rules and self._suspended.holds(path)):
             return None
-        order = path.order
+        if self._suspended.rules and self._suspended.holds(path):
+            return None
         for _ in range(_GHOSTS_AT_ONCE):
-            number = order.pop(self._books.now)
+            number = path.order.pop(self._books.now)
             if number is None:
                 return None
             message = self._live.take(number, path)
             if message is not None:
-                path.active -= 1
                 self.in_flight += 1
                 return message
-            order.ghosts -= 1
+            path.ghosts -= 1
         self._loop.call_soon(self._books.wake, binding, domain)  # an operator took out very many: the loop's turn
         return None
-
-    def _take_of(self, rollup: Rollup) -> Message | None:
-        """The next message of domains that are delivered together."""
-        order = rollup.order
-        for _ in range(_GHOSTS_AT_ONCE):
-            number = order.pop(self._books.now)
-            if number is None:
-                return None
-            path = self._live.active_path(number)
-            if path is not None and path.order is order and (message := self._live.take(number, path)) is not None:
-                path.active -= 1
-                self.in_flight += 1
-                return message
-            order.ghosts -= 1
-        self._loop.call_soon(self._books.wake, rollup.binding, rollup.name)
-        return None
-
-    def _held(self, path: Path) -> bool:
-        return self._suspended.holds(path) is not None
 
     async def load(self, message: Message) -> bool:
         if await self._read_back(message):
@@ -331,7 +303,7 @@ class Queue:
         if not message.weight:  # its body was loaded for this attempt and is not charged to the memory goal
             self._live.rest(message, path, Why.HANDED_BACK, 0.0, 0)
         self._live.put_back(message.id)
-        path.put_back(message.id, message.flow, retry=bool(message.attempts))
+        path.order.put_back(message.id, message.flow, retry=bool(message.attempts))
 
     # --- start, stop, look --------------------------------------------------------------------------------------------
 
