@@ -17,10 +17,12 @@ GRANTS = ("transmissions", "metrics", "admin", "smtp")
 
 
 class Key(NamedTuple):
-    """A key that was recognised. grants: words of GRANTS; admin implies metrics."""
+    """A key that was recognised. grants: words of GRANTS; admin implies metrics. subaccount: the one it is bound to;
+    None: it is the primary account's, and may act for all."""
 
     label: str
     grants: frozenset[str] = frozenset(("transmissions",))
+    subaccount: int | None = None
 
     def may(self, grant: str) -> bool:
         return grant in self.grants or (grant == "metrics" and "admin" in self.grants)

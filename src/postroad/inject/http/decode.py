@@ -44,6 +44,37 @@ def decode(body: bytes | bytearray) -> Decoded:
         raise _unparsable(error) from None
 
 
+def decode_as(kind: type[S], body: bytes | bytearray) -> S:
+    """Read the body of any other request. Raises Failure: every value of a wrong type, every member that must be there
+    and is not, by its path."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Failure(Code.NOT_UTF8, f"octet {error.start} of the body is not UTF-8") from None
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        value = _untyped(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unparsable(error) from None
+    if not isinstance(value, dict):
+        raise Failure(Code.BAD_REQUEST, "Request body parsing failed [Attached error message: it is not an object]")
+    faults = Faults()
+    for field in msgspec.structs.fields(kind):
+        if field.required and value.get(field.encode_name) is None:
+            faults.add(Code.MISSING_FIELD, f"{field.encode_name} is a required field")
+            value.pop(field.encode_name, None)
+    wrong: list[str] = []
+    _convert(kind, value, "", wrong, missing=False)
+    for description in wrong[:MAX_FAULTS]:
+        faults.add(Code.INVALID_FORMAT, description)
+    faults.stop()
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:  # a fault that the search did not find
+        raise Failure(Code.INVALID_FORMAT, str(error)) from None
+
+
 def _unparsable(error: Exception) -> Failure:
     problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
     return Failure(Code.BAD_REQUEST, f"Request body parsing failed [Attached error message: {problem}]")
@@ -88,8 +119,9 @@ def _recipient(number: int, entry: Any, bad: dict[int, Fault]) -> Any:
     return entry
 
 
-def _convert(kind: Any, value: Any, path: str, wrong: list[str]) -> None:
-    """Add to `wrong` the path of each value inside `value` that is not of its type. value: not None."""
+def _convert(kind: Any, value: Any, path: str, wrong: list[str], *, missing: bool = True) -> None:
+    """Add to `wrong` the path of each value inside `value` that is not of its type. value: not None. missing: without
+    a wrong member, name the object itself."""
     try:
         msgspec.convert(value, kind)
         return
@@ -107,7 +139,7 @@ def _convert(kind: Any, value: Any, path: str, wrong: list[str]) -> None:
         elif isinstance(value, list) and typing.get_origin(option) is list:
             for number, inner in enumerate(value):
                 _convert(typing.get_args(option)[0], inner, f"{path}[{number}]", wrong)
-    if len(wrong) == found:
+    if len(wrong) == found and missing:
         names = " or ".join(_kind_name(option) for option in _options(kind))
         wrong.append(f"'{path}' must be {names}" if names else f"'{path}': {problem}")
 
