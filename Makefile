@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 CORPUS := $(VENV)/corpus/.ready
 SUITES := $(VENV)/suites/.ready
 NODE := $(VENV)/node/.ready
+CLIENTS := $(VENV)/clients/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -36,6 +37,12 @@ $(SUITES): requirements-suites.txt $(READY)
 	  --dest $(VENV)/suites -r requirements-suites.txt
 	@touch $@
 
+# Clients of the HTTP API that others wrote, apart from our own environment: nothing of theirs is ours to import.
+$(CLIENTS): requirements-clients.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	  --target $(VENV)/clients -r requirements-clients.txt
+	@touch $@
+
 # Programs of others in JavaScript that the tests talk to.
 $(NODE): tests/node/package-lock.json $(READY) | tools
 	@mkdir -p $(VENV)/node
@@ -49,7 +56,7 @@ tools: $(READY) ## install the mail tools the tests talk to (swaks, smtp-source,
 run: $(READY) ## start Postroad with simulated providers on loopback and send real mail through it
 	$(BIN)/python -m postroad.lab.demo $(ARGS)
 
-test: $(READY) $(CORPUS) $(SUITES) tools $(NODE) ## run the tests
+test: $(READY) $(CORPUS) $(SUITES) tools $(NODE) $(CLIENTS) ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated docs
@@ -69,7 +76,7 @@ docs: $(READY) ## write the generated reference pages
 bench: $(READY) tools ## measure (about ten minutes; quiet machine, please)
 	$(BIN)/python -m bench.relay $(ARGS)
 
-soak: $(READY) $(CORPUS) $(SUITES) tools $(NODE) ## the long tests: hundreds of crashes, thousands of seeds
+soak: $(READY) $(CORPUS) $(SUITES) tools $(NODE) $(CLIENTS) ## the long tests: hundreds of crashes, thousands of seeds
 	$(BIN)/python -m pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
