@@ -84,25 +84,61 @@ def test_check_for_programs(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "wrong"),
+    ("section", "line", "name", "wrong"),
     [
-        ('[[policy]]\nfile = "policy.py"', "policy.py:1"),
-        ('[[policy]]\nfile = "none.py"', "none.py"),
-        ('[[rule]]\nname = "r"\nphase = "rcpt_to"\nwhen = "sender =="\nact = "reject"', "r"),
-        ('[[dkim]]\ndomain = "a.test"\nselector = "s"\nkey = "none.key"', "none.key"),
+        ('[[policy]]\nfile = "policy.py"', 2, "policy[0].file", "policy.py:1"),
+        ('[[policy]]\nfile = "none.py"', 2, "policy[0].file", "none.py"),
+        (
+            '[[rule]]\nname = "r"\nphase = "rcpt_to"\nwhen = "1 +"\naction = "reject"',
+            4,
+            "rule[0].when",
+            "no expression",
+        ),
+        ('[[dkim]]\ndomain = "a.test"\nselector = "s"\nkey = "none.key"', 4, "dkim[0].key", "none.key"),
+        ('[[dkim]]\ndomain = "a.test"\nselector = "s"\nkey = "PEM"', 4, "dkim[0].key", "a.test"),
         (
             '[[listener]]\naddress = "127.0.0.1:0"\ntls = "offered"\n[[listener.certificates]]\ncertificate = "PEM"',
-            "certificates",
+            4,
+            "listener[0].certificates[0]",
+            "its key can't be used",
+        ),
+        (
+            '[delivery]\nsmtp_auth_user = "u"\nsmtp_auth_secret = "file:/none/at/all"',
+            3,
+            "delivery.smtp_auth_secret",
+            "/none/at/all can't be read",
+        ),
+        (
+            '[[binding]]\nname = "b"\nsmtp_auth_user = "u"\nsmtp_auth_secret = "file:/none/at/all"',
+            4,
+            "binding[0].smtp_auth_secret",
+            "/none/at/all can't be read",
         ),
     ],
 )
-def test_check_looks_at_the_files_that_are_named(file: Path, section: str, wrong: str) -> None:
+def test_check_looks_at_the_files_that_are_named(file: Path, section: str, line: int, name: str, wrong: str) -> None:
     (file.parent / "policy.py").write_text("def broken(:\n")
     pem = file.parent / "broken.pem"
-    pem.write_text("no certificate")
-    file.write_text(section.replace("PEM", str(pem)) + "\n")
+    pem.write_text("not-to-be-told")
+    file.write_text('[server]\nhostname = "a.test"\n' + section.replace("PEM", str(pem)) + "\n")
     result = run("config", "check", file)
-    assert result.exit_code == 1 and wrong in result.stderr and "Traceback" not in result.stderr, result.stderr
+    assert result.exit_code == 1
+    assert f"{file}:{line + 2}:1: {name}: " in result.stderr and wrong in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr and "not-to-be-told" not in result.stderr
+
+
+def test_check_finds_all_faults_of_files_at_once(file: Path) -> None:
+    rule = '[[rule]]\nwhen = "1 +"\naction = "reject"\n'
+    file.write_text('[server]\nhostname = "a.test"\n[[policy]]\nfile = "none.py"\n' + rule + rule)
+    result = run("config", "check", file)
+    assert [f"{file}:{line}:1: " in result.stderr for line in (4, 6, 9)] == [True] * 3, result.stderr
+
+
+def test_check_finds_two_policies_of_one_name(file: Path) -> None:
+    (file.parent / "one.py").write_text("def connect(facts):\n    return None\n")
+    file.write_text('[server]\nhostname = "a.test"\n' + '[[policy]]\nfile = "one.py"\n' * 2)
+    result = run("config", "check", file)
+    assert result.exit_code == 1 and "two policies have the name 'one'" in result.stderr, result.stderr
 
 
 def test_check_of_no_file(tmp_path: Path) -> None:
