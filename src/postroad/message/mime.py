@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import collapse_rfc2231_value, decode_params
 
-from postroad.message.header import decode_words
+from postroad.message.header import decode_text, decode_words
 from postroad.message.header import field as header_field
 
 MAX_DEPTH = 20
@@ -68,13 +68,7 @@ class Part:
 
     def text(self, content: bytes) -> str:
         """The body as text: by its charset, else UTF-8, else Latin-1. Never raises."""
-        octets = self.octets(content)
-        for charset in (self.charset, "utf-8"):
-            try:
-                return octets.decode(charset)
-            except (LookupError, UnicodeDecodeError, ValueError):
-                pass
-        return octets.decode("latin-1")
+        return decode_text(self.octets(content), self.charset)
 
 
 def decode_transfer(octets: bytes, encoding: str) -> bytes:
