@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import structlog
 from litestar import Litestar, MediaType, Request, Response, get, post, route
 from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 
 from postroad.api.admin import Admin, admin_routes
-from postroad.api.envelope import JSON, failed, reply
+from postroad.api.envelope import JSON, reply
 from postroad.api.openapi import document
 from postroad.api.transmissions import Injection
+from postroad.api.words import application
 from postroad.auth import ApiKeys, AuthFailure, Key
 from postroad.inject.http import Code, Failure
 
 _BASES = ("/api/v1", "/api/labs")  # labs: an alias that old clients use (api.md 1.1)
-_log = structlog.get_logger("postroad.api")
-_BY_STATUS = {404: Code.INVALID_URI, 405: Code.INVALID_METHOD, 413: Code.TOO_LARGE, 415: Code.UNSUPPORTED_TYPE}
 
 
 def make_app(
@@ -75,14 +72,8 @@ def make_app(
     async def openapi() -> Response[bytes]:
         return Response(described, media_type=JSON)
 
-    return Litestar(
-        [create_transmission, health, ready, openapi, *(admin_routes(admin, require) if admin is not None else ())],
-        exception_handlers={Failure: _told, HTTPException: _framework, Exception: _unforeseen},
-        openapi_config=None,
-        logging_config=None,  # logging belongs to the process, not to a library
-        request_max_body_size=None,  # BodyReader bounds it
-        debug=False,
-    )
+    verbs = admin_routes(admin, require) if admin is not None else []
+    return application([create_transmission, health, ready, openapi, *verbs])
 
 
 def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
@@ -100,26 +91,3 @@ def _check_subaccount(value: str | None) -> None:
     if not (value.strip().isascii() and value.strip().isdecimal()):
         raise Failure(Code.INVALID_PARAMS, "X-MSYS-SUBACCOUNT must be a whole number")
     raise Failure(Code.INVALID_PARAMS, "subaccounts are not available in this version")
-
-
-def _told(_: Request[Any, Any, Any], failure: Failure) -> Response[bytes]:
-    return failed(failure)
-
-
-def _framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What Litestar itself refuses."""
-    if error.status_code >= 500:
-        return _unforeseen(request, error)
-    code = _BY_STATUS.get(error.status_code, Code.BAD_REQUEST)
-    descriptions = {
-        Code.INVALID_URI: f"there is nothing at {request.scope['path'][:200]}",
-        Code.INVALID_METHOD: f"{request.method} is not possible here",
-    }
-    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-    return failed(Failure(code, descriptions.get(code, error.detail[:200]), headers=headers))
-
-
-def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A fault of ours: the log gets the details, the client gets none."""
-    _log.error("request failed", method=request.method, path=request.scope["path"], exc_info=error)
-    return failed(Failure(Code.SERVER_FAULT))

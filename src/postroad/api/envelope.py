@@ -31,6 +31,18 @@ def failed(failure: Failure) -> Response[bytes]:
     )
 
 
+class Refusal(Exception):
+    """A refusal in words of its own family, where api.md gives other ones than Code has: 404 `IP pool not found.`, or
+    entries with `param` and `value`. Everything else is a Failure."""
+
+    def __init__(self, status: int, *errors: Mapping[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:
+        """errors: members of the entries of `errors`; a text is the message alone."""
+        self.status = status
+        self.errors = [{"message": each} if isinstance(each, str) else dict(each) for each in errors]
+        self.headers = dict(headers or {})
+        super().__init__("; ".join(str(each.get("message", "")) for each in self.errors))
+
+
 def plain_failure(code: Code, description: str = "") -> bytes:
     """The body alone, for replies below the application."""
     return failure_body([fault(code, description)])

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 from socket import socket
-from typing import Any
-
-import uvicorn
 
 from postroad.api.admin import Admin
 from postroad.api.app import make_app
 from postroad.api.body import Budget
-from postroad.api.connection import Connection, Shared
+from postroad.api.listening import Listening
 from postroad.api.transmissions import Injection
 from postroad.auth import ApiKeys
 from postroad.config.schema import HttpOptions
@@ -49,7 +45,6 @@ class HttpServer:
         self.processes: dict[str, str] = {}  # of the server, and how they are; may be replaced at any time
         self._options = options
         self._accepting = True
-        self._servers: list[asyncio.Server] = []
         setting = Setting(
             *(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients),
             is_pool,
@@ -58,43 +53,23 @@ class HttpServer:
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
         app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin, lambda: self.processes)
 
-        async def answer(scope: Any, receive: Any, send: Any) -> None:
-            # close() cancels what is left of open requests; that is no error to be logged.
-            with contextlib.suppress(asyncio.CancelledError):
-                await app(scope, receive, send)
-
-        # Nothing of uvicorn's process management is used: no signals, no logging set-up, no timers of its own.
-        self._config = uvicorn.Config(
-            answer,
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=max(1, round(options.idle_time)),
-        )
-        self._shared = Shared(
+        self._listening = Listening(
+            app,
             clock,
             max_connections=options.max_connections,
             idle_time=options.idle_time,
             request_time=options.request_time,
             max_discard=max(4 * options.max_body, _MIN_DISCARD),
         )
+        self._servers = self._listening.servers
 
     async def start(self, *, reuse_port: bool = False, sockets: Sequence[socket] = ()) -> None:
         """Listen; on these sockets, where others have bound them for us. Raises OSError when the address can't be had,
         ValueError when it is none."""
         host, port = _split(self._options.address)
         loop = asyncio.get_running_loop()
-        self._config.load()
-
-        def connect() -> Connection:
-            return Connection(self._config, self._shared, loop)
-
+        self._listening.load()
+        connect = self._listening.connect
         for sock in sockets:
             self._servers.append(await loop.create_server(connect, sock=sock, backlog=_BACKLOG))
         if sockets:
@@ -122,26 +97,16 @@ class HttpServer:
     def stop_accepting(self) -> None:
         """Close the listening socket. Open connections are served on."""
         self._accepting = False
-        for server in self._servers:
-            server.close()
+        self._listening.stop_accepting()
 
     async def drain(self, timeout: float) -> bool:
         """Close idle connections and let the others finish their request. False: some were left after `timeout` s."""
-        for connection in list(self._shared.connections):
-            connection.shutdown()
-        empty = asyncio.ensure_future(self._shared.empty.wait())
-        _, left = await asyncio.wait({empty, *self._shared.tasks}, timeout=timeout)
-        empty.cancel()
-        return not left
+        return await self._listening.drain(timeout)
 
     async def close(self) -> None:
         """Cut all that is left."""
-        self.stop_accepting()
-        for connection in list(self._shared.connections):
-            connection.transport.abort()
-        for task in list(self._shared.tasks):
-            task.cancel()
-        await asyncio.gather(*self._shared.tasks, return_exceptions=True)
+        self._accepting = False
+        await self._listening.close()
 
 
 def _split(address: str) -> tuple[str, int]:
