@@ -19,6 +19,7 @@ from postroad.cli.queue import app as queue_app
 from postroad.cli.send import send
 from postroad.cli.serve import serve
 from postroad.cli.smtpuser import smtp_user
+from postroad.cli.store import app as store_app
 from postroad.cli.trace import trace
 from postroad.lab.command import app as lab_app
 
@@ -38,6 +39,7 @@ app.add_typer(path_app, name="path")
 app.add_typer(console_app, name="console")
 app.add_typer(dkim_app, name="dkim")
 app.add_typer(policy_app, name="policy")
+app.add_typer(store_app, name="store")
 app.command()(trace)
 app.command("smtp-user")(smtp_user)
 app.command()(send)

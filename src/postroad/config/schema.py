@@ -584,6 +584,21 @@ class JournalOptions(Section, frozen=True, kw_only=True):
     )
 
 
+class StoreOptions(Section, frozen=True, kw_only=True):
+    """Where templates, lists, suppressions, keys and domains are kept."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="postgresql://USER@HOST/NAME; empty: SQLite, postroad.db in the data folder. "
+            "A password is better kept in ~/.pgpass than here."
+        ),
+    ] = ""
+    timeout: Annotated[
+        Duration, Meta(description="How long a change waits for another one, or for the database server.")
+    ] = Duration(10)
+
+
 # What a scope does not set (None) is taken from the next wider one. Descriptions: those of [delivery] and [queue].
 class ScopeOptions(Section, frozen=True, kw_only=True):
     """Options that bindings, groups, domains and providers may set for their mail."""
@@ -851,3 +866,4 @@ class Config(Section, frozen=True, kw_only=True):
     dns: DnsOptions = field(default_factory=DnsOptions)
     tls_reports: TlsReportOptions = field(default_factory=TlsReportOptions)
     journal: JournalOptions = field(default_factory=JournalOptions)
+    store: StoreOptions = field(default_factory=StoreOptions)

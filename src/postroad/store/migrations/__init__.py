@@ -1,0 +1,1 @@
+"""The steps from one schema to the next (Alembic). A step that has been released is never edited."""
