@@ -11,7 +11,10 @@ def moved(number: int, path: Path, *_: object) -> bool:
 
 
 def pop(path: Path) -> int | None:
-    return path.order.pop(lambda: 0.0)
+    number = path.order.pop(lambda: 0.0)
+    if number is not None:
+        path.active -= 1
+    return number
 
 
 def test_a_delayed_message_is_released_when_due_and_not_before() -> None:

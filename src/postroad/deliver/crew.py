@@ -32,9 +32,10 @@ _STALLED = 5.0
 
 
 class Employer(Owner, Protocol):
-    """The path a crew works for."""
+    """The path a crew works for. domain: whose rules for replies count."""
 
     key: tuple[str, str]
+    domain: str
 
     def wake(self) -> None:
         """Look at the queue soon."""
@@ -235,8 +236,10 @@ class Crew:
             attempt.made.append(made)
             return made
 
+        judged = partial(means.replies.judged, binding=binding.name, domain=self._employer.domain)
+
         def failed(failure: Failed) -> None:
-            race.failures.append(failure._replace(result=means.replies.judged(failure.result, *self._employer.key)))
+            race.failures.append(failure._replace(result=judged(failure.result)))
             address = failure.target.address
             # A host that serves us on other connections has not failed: it has enough of us.
             if all(connection.target.address != address for connection in self.connections):

@@ -18,7 +18,7 @@ from postroad.deliver.outcomes import UNTOUCHED, outcome_of
 from postroad.deliver.route import Route
 from postroad.deliver.steps import Again, Result
 from postroad.message import Message, Stage, Verdict
-from postroad.shaping import Binding
+from postroad.shaping import Allowance, Binding
 
 # Longest sleep in a curfew: the system's clock may be set meanwhile.
 _NAP = 600.0
@@ -33,19 +33,24 @@ class Pool(Protocol):
     def end_idle(self, connection: object) -> None:
         """Close this idle connection, of whichever path, so that another can have its place."""
 
+    def located(self, path: Path, no_way: Result | None) -> bool:
+        """A look-up has ended. False: what it found is of no use to the path, and it goes on as before."""
+
 
 class Path:
-    """binding: its name."""
+    """binding: its name. line: the path that the domain's mail goes by, where that is shared with other domains; then
+    this one looks its domain up, ends what it has begun, and is not given any more."""
 
     def __init__(self, pool: Pool, means: Means, binding: str, domain: str) -> None:
         self.key = (binding, domain)
         self.domain = domain
-        self.allowance = means.limits.allowance(binding, domain)
+        self.line: Path | None = None
+        self.allowance = self._allow(means)
         self._pool = pool
         self._means = means
         self._supply = means.supply
         self._loop = asyncio.get_running_loop()
-        self.route = Route(means, self.allowance, domain, self._on_route)
+        self.route = self._find_route(means)
         self._carried = CarriedMessages()
         self._dead_end = DeadEnd(means, self.key, self._carried, swept=self._on_swept, quiet=partial(pool.quiet, self))
         self.crew = Crew(self, means, self.allowance, self.route, self._carried, self._dead_end)
@@ -61,6 +66,12 @@ class Path:
         self.forgiving = False  # as soon as its hosts are known
         self._stopping = False
         self._aborting = False
+
+    def _allow(self, means: Means) -> Allowance:
+        return means.limits.allowance(*self.key)
+
+    def _find_route(self, means: Means) -> Route:
+        return Route(means, self.allowance, self.domain, self._on_route)
 
     def __repr__(self) -> str:
         return f"<Path {'/'.join(self.key)} connections={len(self.connections)}>"
@@ -200,10 +211,13 @@ class Path:
             or self.route.finding
             or self._woken
             or self._alarm
+            or (self.line is not None and not self._stopping)
             or (self.allowance.waits and not self._stopping)
         )
 
     def _on_route(self, no_way: Result | None) -> None:
+        if not self._pool.located(self, no_way):
+            return
         if self.forgiving:
             self.forgive_all()
             self.forgiving = False
@@ -309,7 +323,7 @@ class Path:
     def settled(self, connection: Connection, message: Message, result: Result) -> None:
         target = connection.target
         if result.verdict is not Verdict.DELIVERED:
-            result = self._means.replies.judged(result, *self.key)
+            result = self._means.replies.judged(result, self.key[0], message.domain)
         if result.again is not Again.NO and not self._stopping and self._carry(connection, message, result):
             return
         if self._carried.on:

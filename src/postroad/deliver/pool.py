@@ -12,11 +12,14 @@ from postroad.config.schema import Config
 from postroad.deliver.attempt import Attempt
 from postroad.deliver.connection import Connection
 from postroad.deliver.health import Health
+from postroad.deliver.line import Line
 from postroad.deliver.means import Counts, Means
 from postroad.deliver.ourselves import Doors
 from postroad.deliver.path import Path
 from postroad.deliver.policies import TlsPolicies
 from postroad.deliver.replies import ReplyRules
+from postroad.deliver.rollup import Rollup, SharedQueues
+from postroad.deliver.steps import Result
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.message import Supply, Verdict
 from postroad.net import Clock, Resolver, SystemClock, Tap
@@ -70,8 +73,9 @@ class Deliverer:
 
     hostname: our name in EHLO unless the binding has one, and the name by which we know ourselves in an MX list.
     rng: spreads connections over equal hosts. clock: for curfews; None: that of the system. limits: the options of each
-    path, and how fast it may go. policies: what domains ask for by DANE and MTA-STS; None: they are not asked.
-    tls_counts: where sessions are counted, if anywhere.
+    path, and how fast it may go. queues: gives out the mail of several domains as that of one, where their look-ups
+    lead to the same place; None: each domain is delivered by itself. policies: what domains ask for by DANE and
+    MTA-STS; None: they are not asked. tls_counts: where sessions are counted, if anywhere.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Deliverer:
         hostname: str,
         rng: Random,
         clock: Clock | None = None,
+        queues: SharedQueues | None = None,
         policies: TlsPolicies | None = None,
         tls_counts: TlsCounts | None = None,
     ) -> None:
@@ -96,6 +101,7 @@ class Deliverer:
             tls_counts=tls_counts,
         )
         self._paths: dict[tuple[str, str], Path] = {}
+        self._rollup = None if queues is None else Rollup(self._means, queues, self._make_line, self._on_left)
         limits.told = self._on_told
         limits.end, limits.at, limits.shed = self.end_idle, _address, self._shed
         self._forgiven: dict[tuple[str, str], float] = {}
@@ -111,7 +117,7 @@ class Deliverer:
                 return
             path = self._paths[binding, domain] = Path(self, self._means, binding, domain)
             path.forgiving = self._now() < self._forgiven.pop((binding, domain), -inf) + _FORGIVEN
-        path.wake()
+        (path if path.line is None else path.line).wake()
 
     def forgive(self, binding: str, domain: str) -> int:
         """Forget that hosts of this path failed a moment ago; how many are known to have. When the path has nothing to
@@ -119,7 +125,7 @@ class Deliverer:
         self._forgiven[binding, domain] = self._now()
         if len(self._forgiven) > _MOST_FORGIVEN:
             del self._forgiven[next(iter(self._forgiven))]
-        path = self._paths.get((binding, domain))
+        path = self.path(binding, domain)
         return 0 if path is None else path.forgive_all()
 
     def _on_told(self, binding: str, domain: str) -> None:
@@ -135,6 +141,8 @@ class Deliverer:
         self._means.reconfigured()
         limits.reconfigure(config)
         self._means.replies.reconfigure(config)
+        if self._rollup is not None:
+            self._rollup.reconfigured()
         paths = list(self._paths.values())
         for path in paths:
             path.reconfigured()
@@ -151,6 +159,8 @@ class Deliverer:
         self._stopping = True
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
+        if self._rollup is not None:
+            self._rollup.stop()
         for path in list(self._paths.values()):
             path.stop()
         if self._paths:
@@ -176,14 +186,15 @@ class Deliverer:
         self._means.doors = Doors(places)
 
     def path(self, binding: str, domain: str) -> Path | None:
-        """For looking only; None when there is nothing to do for this path now."""
-        return self._paths.get((binding, domain))
+        """For looking only: the one that the domain's mail goes by; None when there is nothing to do for it now."""
+        path = self._paths.get((binding, domain))
+        return path if path is None or path.line is None else path.line
 
     def stats(self) -> DeliveryStats:
         paths = self._paths.values()
         verdicts = self._means.counts.verdicts
         return DeliveryStats(
-            paths=len(paths),
+            paths=sum(path.line is None for path in paths),
             connections=sum(len(path.connections) for path in paths),
             connecting=sum(len(path.dialing) for path in paths),
             idle=sum(len(path.idle) for path in paths),
@@ -215,8 +226,22 @@ class Deliverer:
         if self._paths.get(path.key) is path:
             del self._paths[path.key]
             path.allowance.release()
+            if self._rollup is not None:
+                self._rollup.forgotten(path)
         if self._stopped is not None and not self._paths and not self._stopped.done():
             self._stopped.set_result(None)
+
+    def located(self, path: Path, no_way: Result | None) -> bool:
+        """A look-up has ended. False: what it found is of no use to the path, and it goes on as before."""
+        return self._rollup is None or self._stopping or self._rollup.located(path, no_way)
+
+    def _make_line(self, name: str, first: Path) -> Line:
+        line = self._paths[first.key[0], name] = Line(self, self._means, name, first)
+        return line
+
+    def _on_left(self, path: Path) -> None:
+        """It is by itself again, and may have mail."""
+        path.wake()
 
     def end_idle(self, connection: object) -> None:
         """Close this idle connection, of whichever path, so that another can have its place. None: nothing to do."""

@@ -83,6 +83,10 @@ class ReplyRules:
                 return _changed(result, rule.options)
         return result
 
+    def concerning(self, binding: str, domain: str) -> Sequence[object]:
+        """The rules that this path's replies are held against."""
+        return self._concerning(binding, domain)
+
     def _concerning(self, binding: str, domain: str) -> Sequence[_Rule]:
         provider = self._limits.provider(domain)
         key = (binding, domain, provider)

@@ -228,7 +228,12 @@ class Route:
         if counts is not None:
             target = connection.target
             place = Place(connection.source, target.host, target.address)
-            counts.bad(self._domain, connection.request.policy, self._sts, place, trouble)
+            domain, sts = self.reported()
+            counts.bad(domain, connection.request.policy, sts, place, trouble)
+
+    def reported(self) -> tuple[str, StsPolicy | None]:
+        """In whose report sessions are counted, and its policy."""
+        return self._domain, self._sts
 
     def worse(self, target: Target) -> bool:
         """Is there a host that the domain prefers to this one?"""
@@ -256,7 +261,8 @@ class Route:
         self.works(connection.target.address)
         if connection.tls and connection.request.rung is connection.request.policy.ladder[0]:
             if (counts := self._counts()) is not None:
-                counts.good(self._domain, connection.request.policy, connection.target.host, self._sts)
+                domain, sts = self.reported()
+                counts.good(domain, connection.request.policy, connection.target.host, sts)
         elif connection.machine.refused_tls:
             self._count(connection, _REFUSED)
 
@@ -297,6 +303,22 @@ class Route:
         text = f"4.4.1 every mail host of {self._domain} failed a short time ago; the last one: {latest.reply}"
         result = Result(Verdict.DEFERRED, Reply(451, text), Stage.NOT_CONNECTED, internal=True)
         return result, max(_PAUSE, soonest.until - self._loop.time())
+
+    # --- of several domains -------------------------------------------------------------------------------------------
+
+    def hosts(self) -> frozenset[tuple[int, str, int]]:
+        """(rank, host, port) of each host: the same for domains whose mail may go the same way. Ranks, as only the
+        order of preferences means something; no addresses, since a name server may show others each time."""
+        rank = {each: at for at, each in enumerate(sorted({target.preference for target in self._targets}))}
+        return frozenset((rank[each.preference], each.host, each.port or self.port) for each in self._targets)
+
+    def alike(self, other: Route) -> bool:
+        """Would each session of the one do for the other's mail? The same hosts, TLS policies and login."""
+        return (
+            self.hosts() == other.hosts()
+            and self._policies == other._policies
+            and self._credential == other._credential
+        )
 
 
 def _port(options: DeliveryOptions) -> int:

@@ -5,6 +5,7 @@ from postroad.queue.inspect import Standing, Where, position
 from postroad.queue.operate import Done, Operator
 from postroad.queue.paths import Path, PathCount
 from postroad.queue.queue import Queue
+from postroad.queue.rollup import Rollup, Rollups
 from postroad.queue.schedule import retry_wait
 from postroad.queue.select import Selector, SelectorError, state_named
 from postroad.queue.suspend import Suspension, Suspensions
@@ -17,6 +18,8 @@ __all__ = [
     "Path",
     "PathCount",
     "Queue",
+    "Rollup",
+    "Rollups",
     "Selector",
     "SelectorError",
     "Standing",

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from postroad.message import Message
 from postroad.queue.books import Books
 from postroad.queue.endings import Endings
+from postroad.queue.order import Order
 from postroad.queue.paths import Path
 
 _SWEEP = 30.0  # seconds between looks for expired messages in active queues
@@ -85,22 +86,37 @@ class Deadlines:
         try:
             while self._late:
                 path = self._late.popitem()[0]
-                numbers = array("Q", path.order)
-                path.expiry = float("inf")  # what comes in meanwhile makes it less
+                order = path.order
+                numbers = array("Q", order)
+                alone = path if path.rollup is None or path.rollup.order is not order else None
+                for each in self._sharing(path):
+                    self._late.pop(each, None)
+                    each.expiry = float("inf")  # what comes in meanwhile makes it less
                 for start in range(0, len(numbers), _SLICE):
-                    for message in self._overdue(path, numbers[start : start + _SLICE]):
+                    for message in self._overdue(alone, order, numbers[start : start + _SLICE]):
                         if message.body is not None or await self._read_back(message):
                             self._endings.expired(message)
                     await asyncio.sleep(0)
         finally:
             self._expiring = None
 
-    def _overdue(self, path: Path, numbers: array[int]) -> list[Message]:
-        """Those of the path's active messages that are past their time; they stand in no queue any more."""
+    @staticmethod
+    def _sharing(path: Path) -> list[Path]:
+        """The paths that have the same active queue: one pass is for all of them."""
+        if path.rollup is None or path.order is not path.rollup.order:
+            return [path]
+        return [each for each in path.rollup.members if each.order is path.order]
+
+    def _overdue(self, alone: Path | None, order: Order, numbers: array[int]) -> list[Message]:
+        """Those of an active queue's messages that are past their time; they stand in no queue any more. alone: the one
+        path that it is the queue of."""
         live = self._books.live
         late = self._books.now() - _GRACE
         found = []
         for number in numbers:
+            path = alone or live.active_path(number)
+            if path is None or (alone is None and path.order is not order):
+                continue
             expires = live.expires(number, path)
             if expires is None:
                 continue

@@ -110,6 +110,7 @@ def listing(books: Books, where: Where, limit: int) -> list[Standing]:
         (number, State.DELAYED if delayed else State.ACTIVE)
         for path in paths_of(books, where)
         for number, delayed in path.positions(limit, now)
+        if delayed or path.rollup is None or books.live.active_path(number) is path
     )
     for number, state in chain(flying, queued):
         looks += 1

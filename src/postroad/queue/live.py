@@ -65,6 +65,16 @@ class Live:
         self.taken.add(number)
         return kept
 
+    def active_path(self, number: int) -> Path | None:
+        """The path in whose active queue a message stands; None: it stands in none."""
+        kept = self._by_id.get(number)
+        if isinstance(kept, bytes):
+            at, _, state = stands_in(kept)
+            return self._paths.numbered(at) if state == State.ACTIVE else None
+        if kept is None or number in self.taken:
+            return None
+        return self._paths.get(kept.binding, kept.domain)
+
     def claim(self, number: int, path: Path) -> Message:
         """Take a message out of whichever queue of the path it stands in. Its body is None if only the journal has
         it; so is its envelope then."""

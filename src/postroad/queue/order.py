@@ -58,6 +58,12 @@ class Lane:
         for flow in self._flows.values():
             yield from flow
 
+    def positions(self) -> Iterator[tuple[int, int]]:
+        """All of them with their flow, flow by flow."""
+        for flow, line in self._flows.items():
+            for number in line:
+                yield number, flow
+
     def append(self, number: int, flow: int) -> None:
         line = self._flows.get(flow)
         if line is None:
@@ -154,9 +160,10 @@ def _others(ahead: int, turn: int, share: int, favoured: int) -> int:
 
 
 class Order:
-    """The active queue of a path. Ids, and how many there are. now: Unix seconds, asked for only when it matters."""
+    """An active queue. Ids, and how many there are (count); ghosts: positions beyond the messages that stand there.
+    now: Unix seconds, asked for only when it matters."""
 
-    __slots__ = ("_plain", "_shared", "_turn", "_urgent", "count")
+    __slots__ = ("_plain", "_shared", "_turn", "_urgent", "count", "ghosts")
 
     def __init__(self) -> None:
         self._plain = Band()
@@ -164,19 +171,40 @@ class Order:
         self._shared = False  # the plain ones have waited long enough to get a share of the turns
         self._turn = 0  # urgent ones since the last plain one, URGENT_AHEAD at most
         self.count = 0
+        self.ghosts = 0
 
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def standing(self) -> int:
+        """Messages, without the ghosts."""
+        return self.count - self.ghosts
+
     def __iter__(self) -> Iterator[int]:
         """A snapshot in no order."""
-        lanes = [self._plain.fresh, self._plain.retries]
+        return iter([number for lane, _ in self._lanes() for number in lane])
+
+    def _lanes(self) -> list[tuple[Lane, bool]]:
+        """All lanes, and whether they are for retries."""
+        lanes = [(self._plain.fresh, False), (self._plain.retries, True)]
         if self._urgent is not None:
-            lanes += [self._urgent.fresh, self._urgent.retries]
-        return iter([number for lane in lanes for number in lane])
+            lanes += [(self._urgent.fresh, False), (self._urgent.retries, True)]
+        return lanes
 
     def clear(self) -> None:
         self._plain, self._urgent, self._shared, self._turn, self.count = Band(), None, False, 0, 0
+        self.ghosts = 0
+
+    def pour(self, into: Callable[[int], Order | None]) -> None:
+        """Put each position at the end of the order that `into` names for it, those of one flow as they stood; what it
+        names None for stays here. Whoever calls it sets the ghosts right."""
+        lanes = self._lanes()
+        self.clear()
+        for lane, retry in lanes:
+            for number, flow in lane.positions():
+                order = into(number)
+                (self if order is None else order).append(number, flow, retry=retry)
 
     def append(self, number: int, flow: int, *, retry: bool) -> None:
         self.count += 1

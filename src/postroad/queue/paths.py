@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from postroad.queue.order import Order
+
+if TYPE_CHECKING:
+    from postroad.queue.rollup import Rollup
 
 # A delayed message is one integer, due milliseconds above the id: a heap of plain integers sorts by time, then age, and
 # holds a third of the memory that (due, id) pairs would.
@@ -21,21 +24,23 @@ _ID_MASK = (1 << _ID_BITS) - 1
 class Path:
     """One active queue, in an order of its own (order.py), and one delayed queue.
 
-    live: messages in any state. expiry: no active message here expires before this Unix time (a bound, not exact).
-    settled: attempts that ended, since the path came to be. ghosts, delayed_ghosts: positions in the active queue and
-    in `delayed` beyond the messages that stand there.
+    active, live: messages in the active queue, and in any state. expiry: no active message here expires before this
+    Unix time (a bound, not exact). settled: attempts that ended, since the path came to be. delayed_ghosts: positions
+    in `delayed` beyond the messages that stand there. rollup: other domains that this one is delivered with; `order` is
+    then theirs as well, unless the path is held back alone.
     """
 
     __slots__ = (
+        "active",
         "binding",
         "delayed",
         "delayed_ghosts",
         "domain",
         "expiry",
-        "ghosts",
         "live",
         "number",
         "order",
+        "rollup",
         "settled",
         "wake",
     )
@@ -45,10 +50,11 @@ class Path:
         self.binding = binding
         self.domain = domain
         self.order = Order()
+        self.rollup: Rollup | None = None
         self.delayed: list[int] = []
+        self.active = 0
         self.live = 0
         self.settled = 0
-        self.ghosts = 0
         self.delayed_ghosts = 0
         self.wake = float("inf")
         self.expiry = float("inf")
@@ -57,33 +63,30 @@ class Path:
         return f"<Path {self.binding}/{self.domain} active={self.active} delayed={self.waiting} live={self.live}>"
 
     @property
-    def active(self) -> int:
-        return self.order.count - self.ghosts
-
-    @property
     def waiting(self) -> int:
         """Messages in the delayed queue."""
         return len(self.delayed) - self.delayed_ghosts
 
     def positions(self, first: int, now: float) -> Iterator[tuple[int, bool]]:
-        """(id, is it delayed?) in the order in which they will go out, ghosts and repeats among them: active ones,
-        then `first` delayed ones by their time."""
+        """(id, is it delayed?) in the order in which they will go out, ghosts, repeats and messages of domains that it
+        shares its order with among them: active ones, then `first` delayed ones by their time."""
         for number in self.order.in_order(now):
             yield number, False
         for item in heapq.nsmallest(first + self.delayed_ghosts, self.delayed):
             yield item & _ID_MASK, True
 
     def numbers(self) -> Iterator[int]:
-        """A snapshot of all ids, in no order, ghosts and repeats among them."""
+        """A snapshot of all ids, in no order, with all that `positions` has among them."""
         yield from self.order
         yield from [item & _ID_MASK for item in self.delayed]
 
     def left_active(self) -> None:
         """A message left the active queue from wherever it stood."""
-        self.ghosts += 1
-        if not self.active:
-            self.order.clear()
-            self.ghosts = 0
+        self.active -= 1
+        order = self.order
+        order.ghosts += 1
+        if order.ghosts >= order.count:
+            order.clear()
 
     def left_delayed(self) -> None:
         """The same of the delayed queue. The heap's last ghosts go when they fall due, or with the last message."""
@@ -95,7 +98,13 @@ class Path:
 
     def join(self, number: int, flow: int, *, retry: bool) -> None:
         """A message stands in the active queue now."""
+        self.active += 1
         self.order.append(number, flow, retry=retry)
+
+    def put_back(self, number: int, flow: int, *, retry: bool) -> None:
+        """It was given out for nothing, and is the next one of its flow again."""
+        self.active += 1
+        self.order.put_back(number, flow, retry=retry)
 
 
 class PathCount(NamedTuple):
@@ -110,9 +119,10 @@ class PathCount(NamedTuple):
 
 
 class Paths:
-    """All paths, and which of them have a delayed message due next."""
+    """All paths, and which of them have a delayed message due next. opened(path): called for each that is made."""
 
     def __init__(self) -> None:
+        self.opened: Callable[[Path], None] | None = None
         self._by_key: dict[tuple[str, str], Path] = {}
         self._by_number: dict[int, Path] = {}
         self._next_number = 0
@@ -131,6 +141,8 @@ class Paths:
         if path is None:
             path = self._by_key[key] = self._by_number[self._next_number] = Path(self._next_number, binding, domain)
             self._next_number += 1
+            if self.opened is not None:
+                self.opened(path)
         return path
 
     def get(self, binding: str, domain: str) -> Path | None:
@@ -146,6 +158,8 @@ class Paths:
         """A message of this path is done. A path without messages is forgotten: senders meet millions of domains."""
         path.live -= 1
         if not path.live:
+            if path.rollup is not None:
+                path.rollup.members.pop(path, None)
             del self._by_key[path.binding, path.domain]
             del self._by_number[path.number]
 
@@ -181,7 +195,7 @@ class Paths:
             path = self._by_number[heapq.heappop(self._wakes)[1]]
             path.wake = float("inf")
             end = (int(now * 1000) + 1) << _ID_BITS
-            before = path.order.count
+            before = path.active
             while path.delayed and path.delayed[0] < end and limit > 0:
                 head = heapq.heappop(path.delayed)
                 message = head & _ID_MASK
@@ -190,7 +204,7 @@ class Paths:
                     path.delayed_ghosts -= 1
             if path.delayed:
                 self._note(path)
-            if path.order.count > before:
+            if path.active > before:
                 woken.append(path)
         return woken
 

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from postroad.config.schema import QueueOptions
-from postroad.journal import ACCEPTED, Event, Journal, JournalDamaged, JournalError, Mail
+from postroad.journal import ACCEPTED, JOB, Event, Journal, JournalDamaged, JournalError, Mail
 from postroad.message import (
     EXPIRES_IN,
     Accepted,
@@ -33,12 +33,14 @@ from postroad.queue.deadlines import Deadlines
 from postroad.queue.endings import Endings
 from postroad.queue.entry import Why
 from postroad.queue.inspect import Standing, Where, envelope, listing, standing
+from postroad.queue.jobs import Jobs
 from postroad.queue.live import Live
 from postroad.queue.moves import Mover
 from postroad.queue.operate import Operator
 from postroad.queue.order import flow_number
 from postroad.queue.paths import Path, PathCount, Paths
 from postroad.queue.recovery import recover
+from postroad.queue.rollup import Rollup, Rollups
 from postroad.queue.select import Selector, select
 from postroad.queue.stored import encode, fill
 from postroad.queue.suspend import Suspensions
@@ -111,10 +113,13 @@ class Queue:
         self.refused = 0  # transactions refused because of our own state
         self.rejections = 0  # refusals at the door that inject told of
         self._suspended = self.suspensions = Suspensions(self._books)
+        self.rollups = Rollups(self._books, lambda path: bool(self._suspended.rules) and self._held(path))
+        self._suspended.changed = self.rollups.reconsider
         self.operator = Operator(self._books, self._endings, self._deadlines.delayed)
         self.mover = Mover(self._books, self._deadlines.delayed, self.operator.came_back)
-        journal.on_moved = lambda number, old, new: self._live.moved(number, new)
-        journal.state_of = self._live.state
+        self.jobs = Jobs(journal, clock.wall)
+        journal.on_moved = lambda number, old, new: self.jobs.moved(number, new) or self._live.moved(number, new)
+        journal.state_of = lambda number: self._live.state(number) or self.jobs.state(number)
 
     def __len__(self) -> int:
         """Live messages, in whatever state."""
@@ -163,6 +168,7 @@ class Queue:
         shared = self._teller.shared(transaction, wall)
         messages = []
         events = []
+        tags = []
         for index, recipient in enumerate(transaction.recipients):
             message = self._message(transaction, recipient, index, wall)
             message.event = self._teller.common(shared, message.id, recipient)
@@ -176,11 +182,18 @@ class Queue:
                 life = _sooner(wanted, life)
             message.expires = self._books.now() + life
             payload = self._teller.injection(message.event, message.id, wall, message.binding, transaction.connection)
-            events.append(Event(message.id, self._books.kinds.INJECTION, payload, flags=ACCEPTED, index=index))
+            event = Event(message.id, self._books.kinds.INJECTION, payload, flags=ACCEPTED, index=index)
+            if recipient.job is not None:
+                event.flags |= JOB
+                event.next_attempt_ms = recipient.job[0]
+                tags.append(recipient.job)
+            events.append(event)
             messages.append(message)
         ids = [message.id for message in messages]
 
         def kept(place: int | JournalError) -> None:
+            if tags:
+                self.jobs.committed(tags, kept=not isinstance(place, JournalError))
             if isinstance(place, JournalError):
                 done(Refused(NO_ROOM))
                 return
@@ -191,7 +204,9 @@ class Queue:
 
         body = transaction.body
         mail = Mail(ids, int(wall * 1000), encode(transaction, messages), body.trace, body.content)
-        self._journal.append_mail(mail, events, kept)
+        if tags:
+            self.jobs.submitted(tags)
+        self._journal.append_mail(mail, events, kept, self.jobs.mark(tags) if tags else ())
 
     def _line_up(self, messages: list[Message], place: int) -> dict[Path, None]:
         paths: dict[Path, None] = {}
@@ -235,7 +250,10 @@ class Queue:
 
     def waiting(self, binding: str, domain: str) -> int:
         path = self._paths.get(binding, domain)
-        if path is None or (self._suspended.rules and self._suspended.holds(path)):
+        if path is None:
+            rollup = self.rollups.get(binding, domain)
+            return 0 if rollup is None else rollup.order.standing
+        if path.rollup is not None or (self._suspended.rules and self._suspended.holds(path)):
             return 0
         return path.active
 
@@ -245,20 +263,42 @@ class Queue:
             return None
         path = self._paths.get(binding, domain)
         if path is None:
+            rollup = self.rollups.get(binding, domain)
+            return None if rollup is None else self._take_of(rollup)
+        if path.rollup is not None or (self._suspended.rules and self._suspended.holds(path)):
             return None
-        if self._suspended.rules and self._suspended.holds(path):
-            return None
+        order = path.order
         for _ in range(_GHOSTS_AT_ONCE):
-            number = path.order.pop(self._books.now)
+            number = order.pop(self._books.now)
             if number is None:
                 return None
             message = self._live.take(number, path)
             if message is not None:
+                path.active -= 1
                 self.in_flight += 1
                 return message
-            path.ghosts -= 1
+            order.ghosts -= 1
         self._loop.call_soon(self._books.wake, binding, domain)  # an operator took out very many: the loop's turn
         return None
+
+    def _take_of(self, rollup: Rollup) -> Message | None:
+        """The next message of domains that are delivered together."""
+        order = rollup.order
+        for _ in range(_GHOSTS_AT_ONCE):
+            number = order.pop(self._books.now)
+            if number is None:
+                return None
+            path = self._live.active_path(number)
+            if path is not None and path.order is order and (message := self._live.take(number, path)) is not None:
+                path.active -= 1
+                self.in_flight += 1
+                return message
+            order.ghosts -= 1
+        self._loop.call_soon(self._books.wake, rollup.binding, rollup.name)
+        return None
+
+    def _held(self, path: Path) -> bool:
+        return self._suspended.holds(path) is not None
 
     async def load(self, message: Message) -> bool:
         if await self._read_back(message):
@@ -303,13 +343,13 @@ class Queue:
         if not message.weight:  # its body was loaded for this attempt and is not charged to the memory goal
             self._live.rest(message, path, Why.HANDED_BACK, 0.0, 0)
         self._live.put_back(message.id)
-        path.order.put_back(message.id, message.flow, retry=bool(message.attempts))
+        path.put_back(message.id, message.flow, retry=bool(message.attempts))
 
     # --- start, stop, look --------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
         """Load what the journal held when it was opened; how many messages. New mail is served meanwhile."""
-        found = await recover(self._books, self._endings)
+        found = await recover(self._books, self._endings, self.jobs)
         self._deadlines.delayed()
         return found
 

@@ -14,6 +14,8 @@ from postroad.message import PRIORITY, Body, Context, Message, Notify, Ret, Tran
 
 
 class StoredRecipient(msgspec.Struct, array_like=True):
+    """job, at: the job that made its message, and its place in that one's list."""
+
     domain: str
     binding: str
     expires: float
@@ -25,6 +27,8 @@ class StoredRecipient(msgspec.Struct, array_like=True):
     priority: str = ""
     subaccount: str = ""
     campaign: str = ""
+    job: int = 0
+    at: int = 0
 
 
 class Envelope(msgspec.Struct, array_like=True):
@@ -55,6 +59,8 @@ class Due(msgspec.Struct, array_like=True):
     priority: str = ""
     subaccount: str = ""
     campaign: str = ""
+    job: int = 0
+    at: int = 0
 
 
 class _Dues(msgspec.Struct, array_like=True):
@@ -74,7 +80,7 @@ def encode(transaction: Transaction, messages: list[Message]) -> bytes:
             [
                 StoredRecipient(
                     *(m.domain, m.binding, m.expires, m.recipient, m.notify, m.orcpt, r.context, m.event),
-                    *(m.context.get(PRIORITY, ""), subaccount, campaign),
+                    *(m.context.get(PRIORITY, ""), subaccount, campaign, *(r.job or (0, 0))),
                 )
                 for m, r in zip(messages, transaction.recipients, strict=True)
             ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import NamedTuple
 
@@ -21,13 +21,15 @@ class Suspension(NamedTuple):
 
 
 class Suspensions:
-    """rules: by (binding, domain), looked at for every message: empty in most systems."""
+    """rules: by (binding, domain), looked at for every message: empty in most systems. changed(paths): these are held
+    now, or let go."""
 
     def __init__(self, books: Books) -> None:
         self.rules: dict[tuple[str, str], Suspension] = {}
         self._books = books
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self.changed: Callable[[Iterable[Path]], None] = lambda paths: None
 
     def holds(self, path: Path) -> Suspension | None:
         """What holds the path now, the most specific rule first."""
@@ -43,6 +45,7 @@ class Suspensions:
     def add(self, rule: Suspension) -> None:
         """Hold what the rule names; an older rule of the same name is replaced."""
         self.rules[rule.binding, rule.domain] = rule
+        self.changed(self._named(rule))
         self._arm()
 
     def remove(self, binding: str, domain: str) -> Suspension | None:
@@ -76,6 +79,18 @@ class Suspensions:
 
     def _wake(self, rules: Iterable[Suspension]) -> None:
         for rule in rules:
-            for path in list(self._books.paths):
-                if path.active and rule.binding in ("", path.binding) and rule.domain in ("", path.domain):
+            paths = self._named(rule)
+            self.changed(paths)
+            for path in paths:
+                if path.active:
                     self._books.wake(path.binding, path.domain)
+
+    def _named(self, rule: Suspension) -> list[Path]:
+        if rule.binding and rule.domain:
+            path = self._books.paths.get(rule.binding, rule.domain)
+            return [] if path is None else [path]
+        return [
+            path
+            for path in self._books.paths
+            if rule.binding in ("", path.binding) and rule.domain in ("", path.domain)
+        ]

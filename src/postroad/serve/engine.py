@@ -149,6 +149,7 @@ class Engine:
             hostname=hostname,
             rng=rng,
             clock=clock,
+            queues=self.queue.rollups,
             policies=policies,
             tls_counts=self.tls_reporter.counts if self.tls_reporter is not None else None,
         )

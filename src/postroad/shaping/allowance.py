@@ -38,6 +38,7 @@ class Allowance:
         "_free",
         "_host_offers",
         "_hosts",
+        "_like",
         "_limits",
         "_message",
         "_provider",
@@ -58,8 +59,9 @@ class Allowance:
         "waits",
     )
 
-    def __init__(self, limits: Limits, binding: str, domain: str) -> None:
+    def __init__(self, limits: Limits, binding: str, domain: str, like: str = "") -> None:
         self.key = (binding, domain)
+        self._like = like or domain
         self.connections = 0
         self.offer: Gate | None = None
         self.waits = False
@@ -71,13 +73,18 @@ class Allowance:
         self._unsure: dict[object, None] = {}  # connections that would be idle if the lender lends nothing
         self.lease = limits.borrower.lease(self) if limits.borrower is not None else None
         self.granted: tuple[str, ...] | None = None
-        self._configure(limits.provider(domain))
+        self._configure(limits.provider(self._like))
+
+    @property
+    def provider(self) -> str:
+        """The provider that the domain is known to belong to; "": none."""
+        return self._provider
 
     def _configure(self, provider: str) -> None:
         limits = self._limits
         binding, domain = self.key
         self._provider = provider
-        self.options = limits.scopes.options(binding, domain, provider)
+        self.options = limits.scopes.options(binding, self._like, provider)
         self.gates = limits.gates(self.options, domain, provider)
         self._message, self._connection = limits.throttles(self.options, self.gates[0].name, provider)
         delivery = self.options.delivery
@@ -123,7 +130,7 @@ class Allowance:
         for gate in before:
             gate.open -= self.connections
         limits = self._limits
-        domain = self.key[1]
+        domain = self._like
         self._configure(limits.located(domain, self._hosts) if self._hosts else limits.provider(domain))
         for gate in self.gates:
             gate.open += self.connections

@@ -63,12 +63,13 @@ class Limits:
 
     # --- what counts for a path ---------------------------------------------------------------------------------------
 
-    def allowance(self, binding: str, domain: str) -> Allowance:
-        """What this path may do. To be released when the path is forgotten."""
+    def allowance(self, binding: str, domain: str, like: str = "") -> Allowance:
+        """What this path may do. To be released when the path is forgotten. like: the domain whose options count, where
+        `domain` is the name of a path that carries the mail of several."""
         key = (binding, domain)
         found = self._allowances.get(key)
         if found is None:
-            found = self._allowances[key] = Allowance(self, binding, domain)
+            found = self._allowances[key] = Allowance(self, binding, domain, like)
         return found
 
     def queue_options(self, binding: str, domain: str) -> QueueOptions:
