@@ -160,3 +160,17 @@ def test_a_message_of_one_part() -> None:
     assert content.text(content.mime) == "grüß\r\ngott"
     assert content.get("Content-Type") == 'text/plain; charset="utf-8"'
     assert content.get("From") == "a@example.com"
+
+
+@pytest.mark.parametrize("change", ["remove", "set"])
+def test_very_many_fields_of_a_name(change: str) -> None:
+    """A copy of the message for each of them would take longer than any test may."""
+    content = Content(b"A: b\r\n" + b"X: 1\r\nY: 2\r\n" * 70_000 + b"\r\n" + b"z" * 10_000_000)
+    if change == "set":
+        content.set("X", "3")
+        assert content.get_all("X") == ["3"]
+    else:
+        assert content.remove("X") == 70_000
+        assert content.count("X") == 0
+    assert content.count("Y") == 70_000
+    assert content.octets.startswith(b"A: b\r\n" + (b"X: 3\r\n" if change == "set" else b"") + b"Y: 2\r\nY: 2\r\n")

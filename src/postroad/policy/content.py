@@ -7,6 +7,7 @@ import base64
 import re
 from collections.abc import Iterator
 from email.header import Header
+from itertools import pairwise
 
 from postroad.message.header import count, decode_words, header_end
 from postroad.message.header import field as first_field
@@ -98,25 +99,25 @@ class Content:
         if not found:
             self.add(name, value, last=True)
             return
-        octets = self._octets
-        for start, end in reversed(found[1:]):
-            octets = octets[:start] + octets[end:]
-        start, end = found[0]
-        self._become(octets[:start] + made + octets[end:])
+        self._become(self._without(found, made))
 
     def remove(self, name: str) -> int:
         """Take all fields of this name out. Returns how many there were."""
         found = list(self._spans(name))
-        octets = self._octets
-        for start, end in reversed(found):
-            octets = octets[:start] + octets[end:]
         if found:
-            self._become(octets)
+            self._become(self._without(found))
         return len(found)
 
     def replace_header(self, octets: bytes) -> None:
         """Another header section, as octets with the empty line: whoever made them answers for their form."""
         self._become(octets + self.body)
+
+    def _without(self, spans: list[tuple[int, int]], instead: bytes = b"") -> bytes:
+        """The message without these; `instead` in the place of the first. One copy, of however many fields."""
+        pieces = [self._octets[: spans[0][0]], instead]
+        for (_, end), (start, _) in pairwise([*spans, (len(self._octets), 0)]):
+            pieces.append(self._octets[end:start])
+        return b"".join(pieces)
 
     def _spans(self, name: str) -> Iterator[tuple[int, int]]:
         """Where the fields of this name stand, with their line ends."""
