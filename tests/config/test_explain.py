@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.config import Config, UnknownOption, difference, effective, explain, parse
+from postroad.config import Config, Generation, UnknownOption, difference, effective, explain, parse
 from postroad.config.options import Form, description, options
 from postroad.config.schema import PeerOptions, Section
 
@@ -78,6 +78,28 @@ def test_difference() -> None:
     assert changes.pop("queue.retry_interval") == ('"90s"', '"2m"')
     assert changes == {"listener[127.0.0.1:26].peers[10.0.0.0/8].network": ('"10.0.0.0/8"', "")}
     assert difference(generation, generation) == []
+
+
+def _with_secrets(salt: str, word: str) -> Generation:
+    return parse(
+        '[server]\nhostname = "a.test"\n'
+        f'[[smtp_user]]\nname = "u"\npassword = "SCRAM-SHA-256$10000:{salt}$'
+        '9xl3phtdJdTWRoQMHz5mfGm2uZHWNOyYrGOf+L7IoJk=:USvBcdWOA+7e+LQrILmRmMK4+wc9hED578XBOoXXPts="\n'
+        f'[[policy]]\nname = "p"\nfile = "p.py"\noptions = {{ login = "{word}" }}\n',
+        "p.toml",
+    )
+
+
+def test_secrets_are_not_shown_but_that_they_changed_is() -> None:
+    one, other = (
+        _with_secrets(salt, word)
+        for salt, word in (("8tF74A7Pt70ux1apiPvKng==", "xyzzy1"), ("9tF74A7Pt70ux1apiPvKng==", "xyzzy2"))
+    )
+    changes = difference(one, other)
+    assert [change.name for change in changes] == ["policy[p].options", "smtp_user[u].password"]
+    told = repr(changes) + repr([(item.value, item.text) for item in effective(one)])
+    assert "xyzzy" not in told and "9xl3phtd" not in told and "(not shown: " in told
+    assert difference(one, one) == []
 
 
 def sections(section: type[Section]) -> list[type[Section]]:

@@ -4,13 +4,15 @@ in all that was logged, kept, answered and shown."""
 from __future__ import annotations
 
 import contextlib
+import re
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
@@ -18,6 +20,7 @@ from aiosmtpd.smtp import SMTP as Receiver
 from aiosmtpd.smtp import AuthResult, LoginPassword, Session
 
 from postroad.auth import new_key
+from postroad.auth.dkim import unseal
 from tests.inject.trusted import Authority
 from tests.scenarios.server import Server, free_port, serving, until
 from tests.scenarios.test_submission import PASSWORD, submit, user_table
@@ -63,7 +66,21 @@ def upstream(mail: _Mail):  # type: ignore[no-untyped-def]
 def forms(secret: str, *users: str) -> set[bytes]:
     """As it is, and as SMTP and HTTP carry it."""
     plain = [secret, *(f"\0{user}\0{secret}" for user in users), *(f"{user}:{secret}" for user in users)]
-    return {secret.encode()} | {b64encode(text.encode()).rstrip(b"=") for text in plain}
+    octets = [*(text.encode() for text in plain), xoauth2(secret)]
+    return {secret.encode()} | {b64encode(each).rstrip(b"=") for each in octets}
+
+
+def by_token(port: int, context: ssl.SSLContext, token: str) -> int:
+    """XOAUTH2 with this as the token; the code of the last reply."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        client.starttls(context=context)
+        client.ehlo()
+        code, _ = client.docmd("AUTH", "XOAUTH2 " + b64encode(xoauth2(token)).decode())
+        return client.docmd("")[0] if code == 334 else code
+
+
+def xoauth2(token: str) -> bytes:
+    return f"user=SMTP_Injection\1auth=Bearer {token}\1\1".encode()
 
 
 def http(server: Server, key: str, path: str, method: str = "GET") -> str:
@@ -79,6 +96,13 @@ def http(server: Server, key: str, path: str, method: str = "GET") -> str:
             return str(reply.read(), "utf-8", "replace")
     except urllib.error.HTTPError as error:
         return f"{error.code} {str(error.read(), 'utf-8', 'replace')}"
+
+
+def opened(key: Path, secret: Path) -> set[bytes]:
+    """What a sealed key holds, as PEM has it and as octets."""
+    private = unseal(key.read_text(), "s.test", "sel", bytes.fromhex(secret.read_text().strip()))
+    octets = b64decode(private.pem().splitlines()[1])[-32:]  # RFC 8410 7: the key ends the structure
+    return {private.pem().splitlines()[1], octets, b64encode(octets)[:-2], octets.hex().encode()}
 
 
 def in_the_clear(port: int) -> None:
@@ -125,8 +149,10 @@ def test_no_secret_is_logged_kept_or_shown(tmp_path: Path) -> None:
         f'[[listener.certificates]]\ncertificate = "{certificate}"\nkey = "{key}"\n'
         f'[[http.keys]]\nlabel = "app"\nsha256 = "{token_hash}"\ngrants = ["smtp", "admin", "transmissions"]\n'
         f'[[dkim]]\ndomain = "s.test"\nselector = "sel"\nkey = "{dkim}"\nsecret = "{tmp_path / "dkim.secret"}"\n'
-        + user_table("first")
+        + (users := user_table("first"))
     )
+    verifier = re.findall(r"[\w+/=]{40,}", users)
+    assert len(verifier) == 2, "StoredKey and ServerKey"
     mail = _Mail()
     said: list[str] = []
     with upstream(mail) as peer:
@@ -134,7 +160,9 @@ def test_no_secret_is_logged_kept_or_shown(tmp_path: Path) -> None:
             f'gateway = "127.0.0.1:{peer}"\nsmtp_auth_user = "us"\nsmtp_auth_in_clear = true\ntls = "no"\n'
             f'smtp_auth_secret = "file:{tmp_path / "upstream.secret"}"'
         )
-        with serving(tmp_path / "server", delivery=delivery, extra=extra) as server:
+        # In its debug mode asyncio tells what took long, with the arguments: hashing passwords does.
+        debug = ["env", "PYTHONASYNCIODEBUG=1", "PYTHONDEVMODE=1"]
+        with serving(tmp_path / "server", delivery=delivery, extra=extra, prefix=debug) as server:
             trace = subprocess.Popen(
                 [
                     sys.executable,
@@ -154,6 +182,8 @@ def test_no_secret_is_logged_kept_or_shown(tmp_path: Path) -> None:
             until(lambda: '"trace"' in server.command("console", "log", "--json").stdout, "the trace runs")
             submit(port, context, "first", PASSWORD, "a@one.test")
             submit(port, context, "SMTP_Injection", token, "b@two.test")
+            assert by_token(port, context, token) == 235
+            assert by_token(port, context, WRONG_KEY) == 535
             for user, password in (("first", WRONG_PASSWORD), ("nobody", PASSWORD), ("SMTP_Injection", WRONG_KEY)):
                 with contextlib.suppress(smtplib.SMTPException):
                     submit(port, context, user, password, "c@three.test")
@@ -181,6 +211,7 @@ def test_no_secret_is_logged_kept_or_shown(tmp_path: Path) -> None:
                 ("queue", "list"),
                 ("journal", "dump"),
                 ("policy", "list"),
+                ("dkim", "dns", "s.test", "sel", "--key", str(dkim), "--secret", str(tmp_path / "dkim.secret")),
             ):
                 done = server.command(*command)
                 assert done.returncode == 0, (command, done.stderr)
@@ -193,7 +224,7 @@ def test_no_secret_is_logged_kept_or_shown(tmp_path: Path) -> None:
             kept = {
                 str(each.relative_to(server.folder)): each.read_bytes()
                 for each in sorted(server.folder.rglob("*"))
-                if each.is_file()
+                if each.is_file() and each != server.config
             }
     secrets = {
         "password": forms(PASSWORD, "first", "nobody"),
@@ -201,6 +232,8 @@ def test_no_secret_is_logged_kept_or_shown(tmp_path: Path) -> None:
         "API key": forms(token, "SMTP_Injection"),
         "wrong API key": forms(WRONG_KEY, "SMTP_Injection"),
         "login upstream": forms(UPSTREAM, "us"),
+        "verifier of a password": {text.encode() for text in verifier},
+        "key of DKIM": opened(dkim, tmp_path / "dkim.secret"),
         "secret of the keys": {(tmp_path / "dkim.secret").read_bytes().strip()},
         "certificate's key": {Path(key).read_bytes().splitlines()[1]},
     }

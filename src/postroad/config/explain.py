@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ from postroad.config.load import suggestion
 from postroad.config.options import REQUIRED, Form, Option, options, value_text
 from postroad.config.schema import Config, Section
 
+_SALT = secrets.token_bytes(16)  # of this process
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -126,6 +129,9 @@ def _declared(section: type[Section], prefix: str) -> Iterator[Explained]:
 def _explained(option: Option, name: str, value: object, origin: Origin | None) -> Explained:
     text = "(must be set)" if value is REQUIRED else value_text(option, value)
     shown = None if value is REQUIRED else value
+    if option.secret and value != option.default:
+        # Two that differ look different, and nobody can try out what they may be.
+        shown = text = f"(not shown: {hashlib.blake2s(text.encode(), key=_SALT, digest_size=4).hexdigest()})"
     return Explained(name, shown, text, option.unit, option.description, origin, option)
 
 

@@ -52,7 +52,8 @@ class Option(NamedTuple):
     """One name of a section. default: the value when the file has none; REQUIRED when it must have one.
 
     optional: None is its default and means "as elsewhere", which `elsewhere` says in words. section: the struct of a
-    table or of a list's tables.
+    table or of a list's tables. secret: its value is shown to nobody, also not to who may read the file: it would lie
+    about in logs and terminals.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Option(NamedTuple):
     most: float | None = None
     pattern: str | None = None
     elsewhere: str = ""
+    secret: bool = False
 
     @property
     def unit(self) -> str:
@@ -112,6 +114,7 @@ def _option(section: type[Section], name: str, hint: object, default: object) ->
         least=meta.ge if meta.ge is not None else (0 if form in UNITS else None),
         most=meta.le if meta.le is not None else _MOST.get(form),
         pattern=meta.pattern,
+        secret=bool((meta.extra or {}).get("secret")),
     )
     return _borrowing(section, made) if optional else made
 

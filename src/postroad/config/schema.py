@@ -322,7 +322,11 @@ class SmtpUser(Section, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(description="What the client gives as user name.")]
     password: Annotated[
-        str, Meta(description="SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey; `postroad smtp-user` makes it.")
+        str,
+        Meta(
+            description="SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey; `postroad smtp-user` makes it.",
+            extra={"secret": True},
+        ),
     ]
     senders: Annotated[list[str], Meta(description='Addresses and "@domains" it may use in MAIL FROM; empty: any.')] = (
         field(default_factory=list)
@@ -798,9 +802,9 @@ class PolicyOptions(Section, frozen=True, kw_only=True):
         Meta(description="When it raises or takes too long: tempfail (451; the attempt is put off) or continue."),
     ] = "tempfail"
     thread: Annotated[bool, Meta(description="Call its functions in threads, because they block.")] = False
-    options: Annotated[dict[str, Any], Meta(description="What it is told; see its own documentation.")] = field(
-        default_factory=dict
-    )
+    options: Annotated[
+        dict[str, Any], Meta(description="What it is told; see its own documentation.", extra={"secret": True})
+    ] = field(default_factory=dict)
 
 
 class RuleOptions(Section, frozen=True, kw_only=True):
