@@ -277,15 +277,15 @@ async def test_a_damaged_last_file_header_costs_nothing_either() -> None:
 
 
 async def test_files_of_a_later_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postroad.journal.format.VERSION", 3)
+    monkeypatch.setattr("postroad.journal.format.VERSION", 4)
     disk, _ = await filled()
     monkeypatch.undo()
     with pytest.raises(
-        JournalError, match=r"event-00000001.seg|mail-00000001.seg.*version 3; this program reads versions 1 to 2"
+        JournalError, match=r"event-00000001.seg|mail-00000001.seg.*version 4; this program reads versions 1 to 3"
     ):
         opened(disk)
     # The failed try has left the lock alone.
-    monkeypatch.setattr("postroad.journal.format.VERSION", 3)
+    monkeypatch.setattr("postroad.journal.format.VERSION", 4)
     await opened(disk).close()
 
 

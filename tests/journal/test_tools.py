@@ -44,7 +44,7 @@ async def test_stat_says_what_the_headers_say() -> None:
     disk = MemoryDisk()
     await small(disk)
     result = stat(DIRECTORY, disk)
-    assert (result.version, result.engine, result.accepted, result.terminal, result.queued) == (2, 0, 4, 2, 2)
+    assert (result.version, result.engine, result.accepted, result.terminal, result.queued) == (3, 0, 4, 2, 2)
     assert (result.mail.segments, result.mail.first, result.mail.last, result.events.segments) == (1, 1, 1, 1)
     assert result.begin < result.end and result.mail.created_ms > 1_600_000_000_000
     assert stat(DIRECTORY / "none", _with(disk, DIRECTORY / "none")).accepted == 0

@@ -38,7 +38,7 @@ def test_file_header() -> None:
     fields = read(data, "File header, 128 bytes")
     assert len(data) == 128
     assert data[:8] == b"POSTROAD" == text(fields.pop("magic"))
-    assert fields.pop("version") == 2
+    assert fields.pop("version") == 3
     assert fields.pop("check") == xxh3_64_intdigest(data[:120])
     assert fields == header._asdict()
 

@@ -100,12 +100,16 @@ class InlineCommitter:
 
 
 class PendingMail:
-    """Mail on its way to the disk. place: where it is, or (in memory durability, before the write) will be.
+    """Mail on its way to the disk. events: its injection events. before: other events that are written if the mail is,
+    right before those. place: where it is, or (in memory durability, before the write) will be.
     acknowledged: done was called already, so the mail must not be dropped."""
 
-    __slots__ = ("acknowledged", "done", "events", "place", "record")
+    __slots__ = ("acknowledged", "before", "done", "events", "place", "record")
 
-    def __init__(self, record: Mail | MovedMail, events: Sequence[Event], done: MailDone) -> None:
+    def __init__(
+        self, record: Mail | MovedMail, events: Sequence[Event], done: MailDone, before: Sequence[Event] = ()
+    ) -> None:
+        self.before = before
         self.record = record
         self.events = events
         self.done = done
@@ -187,6 +191,8 @@ class Writer:
         """Stage 2."""
         waiting = [*self.kept_back, *batch.events]
         for pending in batch.mail[: len(batch.places)]:
+            if pending.before:
+                waiting += [(event, None) for event in pending.before]
             waiting += [(event, None) for event in pending.events]
         if self._owes_mail(batch):
             self.kept_back = waiting

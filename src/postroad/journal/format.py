@@ -1,5 +1,5 @@
-"""The bytes of the journal, version 2; version 1 is read as well (it lacks HOMED and what counts it). The written
-description is docs/reference/journal-format.md.
+"""The bytes of the journal, version 3; earlier ones are read as well (1 lacks HOMED and what counts it, 2 lacks JOB).
+The written description is docs/reference/journal-format.md.
 
 All integers are little-endian; every record begins at a multiple of 8. A header's check is keyed with the journal's
 salt and the record's own position, so that bytes which a sender put into a message can't pass for a record, even when
@@ -16,7 +16,7 @@ from xxhash import xxh3_64, xxh3_64_intdigest
 from postroad.journal.errors import JournalDamaged, JournalError
 from postroad.journal.records import Event, LiveRecipient, Mail
 
-VERSION = 2
+VERSION = 3
 OLDEST_VERSION = 1
 MAIL, EVENT = 1, 2
 STREAM_NAMES = {MAIL: "mail", EVENT: "event"}

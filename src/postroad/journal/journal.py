@@ -38,6 +38,7 @@ from postroad.journal.records import (
     LiveMail,
     LiveRecipient,
     Mail,
+    Progress,
     Rewrite,
     StoredMail,
     pack_place,
@@ -137,6 +138,8 @@ class Journal:
     ) -> None:
         self.on_moved: Callable[[int, int, int], None] = lambda message_id, old, new: None
         self.on_alarm: Callable[[str, str], None] = lambda name, text: None
+        # A message whose state is being changed by what is on its way to the disk: compaction leaves it alone.
+        self.busy: Callable[[int], bool] = lambda message_id: False
         self.state_of: Callable[[int], tuple[int, int] | None] | None = None
         self._directory = directory
         self._options = options
@@ -166,6 +169,7 @@ class Journal:
             mail=[segment for segment in catalog.mail if segment.number != self._writer.mail.segment],
             events=[segment for segment in catalog.events if segment.number != self._writer.events.segment],
         )
+        self._recovery: Recovery | None = None
         self._catalog: Catalog | None = catalog  # until recovery is through
         for segment in catalog.mail:
             self._live.segments[segment.number] = LiveSegment(sealed=True, counted=False)
@@ -199,8 +203,9 @@ class Journal:
         """A failing disk keeps events from being written: begin no attempts whose outcome could then be lost."""
         return self._cycle.held > 0
 
-    def append_mail(self, mail: Mail, events: Sequence[Event], done: MailDone) -> None:
+    def append_mail(self, mail: Mail, events: Sequence[Event], done: MailDone, before: Sequence[Event] = ()) -> None:
         """Keep a transaction. events: the injection event (ACCEPTED) of each recipient, in the order of its ids.
+        before: events about other records, written if the mail is kept, right before its own.
 
         done(place) is called on the loop when it is kept at the journal's durability, done(error) when it is not.
         """
@@ -209,7 +214,7 @@ class Journal:
         elif mail_size(mail) > MAX_RECORD:
             self._loop.call_soon(done, JournalError(f"the message is larger than {MAX_RECORD} bytes"))
         else:
-            self._cycle.append_mail(PendingMail(mail, events, done))
+            self._cycle.append_mail(PendingMail(mail, events, done, before))
 
     def append_event(self, event: Event, done: EventDone = None) -> None:
         """Keep an event. done(None) is called on the loop after its commit.
@@ -270,13 +275,19 @@ class Journal:
         if catalog is None:
             return
         recovery = Recovery(self._disk, self._directory, catalog, self._salt, self._live.segments, self._owed)
+        self._recovery = recovery
         for mails in recovery.run(batch):
             yield mails
             self._note(recovery.take_damage())
         self._note(recovery.take_damage())
+        self._recovery = None
         for segment in catalog.mail:
             self._live.review(segment.number)
         self._catalog = None
+
+    def recovered_progress(self, job: int) -> Progress | None:
+        """While recover() runs: how far its events say that a job is, None when it is over."""
+        return self._recovery.progress(job) if self._recovery is not None else None
 
     def preview(self, batch: int = 1000) -> Iterator[list[LiveMail]]:
         """What recover() will yield; for a look before it."""
@@ -379,7 +390,7 @@ class Journal:
 
     def is_moving(self, message_id: int) -> bool:
         """For compaction: is a copy of the message under way?"""
-        return self._cycle.is_moving(message_id)
+        return self._cycle.is_moving(message_id) or self.busy(message_id)
 
     def move(self, place: int, moved: MovedMail) -> asyncio.Future[None]:
         """For compaction: copy these messages of the record at place to the stream's end."""

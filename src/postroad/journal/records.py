@@ -16,6 +16,13 @@ STATE = 4  # attempts and next_attempt_ms are the message's new state
 # Beside ACCEPTED: the message came from the journal of another engine, where it was accepted. Beside TERMINAL: it went
 # to one. Such an event is bookkeeping, without a payload.
 HOMED = 8
+# Beside STATE: how far a job is (see Progress). It counts whatever its place, and of several the furthest, since jobs
+# only go on. Beside ACCEPTED: next_attempt_ms is the number of the job that the message was made by; a job's own event
+# names the job itself.
+JOB = 16
+
+JOB_SLICE = 24  # recipients of a job that are made at a time
+MAX_JOB = (1 << 20) - 1  # recipients of a job
 
 _OFFSET_BITS = 32
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
@@ -28,6 +35,40 @@ def pack_place(segment: int, offset: int) -> int:
 def split_place(place: int) -> tuple[int, int]:
     """(segment, offset)"""
     return place >> _OFFSET_BITS, place & _OFFSET_MASK
+
+
+class Progress(NamedTuple):
+    """How far a job is. It is kept where messages keep next_attempt_ms, in 64 bits.
+
+    base: so many recipients from the first are done, a multiple of JOB_SLICE. mask: bit i: recipient base + i is done.
+    failed: of those done, how many could not be made.
+    """
+
+    base: int = 0
+    mask: int = 0
+    failed: int = 0
+
+    @classmethod
+    def unpack(cls, packed: int) -> Progress:
+        return cls(packed >> 44, packed >> 20 & (1 << JOB_SLICE) - 1, packed & MAX_JOB)
+
+    @classmethod
+    def of(cls, at: int) -> Progress:
+        """That this one recipient is done."""
+        return cls(at // JOB_SLICE * JOB_SLICE, 1 << at % JOB_SLICE)
+
+    def pack(self) -> int:
+        return self.base << 44 | self.mask << 20 | self.failed
+
+    def covers(self, at: int) -> bool:
+        return at < self.base or (at < self.base + JOB_SLICE and bool(self.mask >> at - self.base & 1))
+
+    def joined(self, other: Progress) -> Progress:
+        """What is done when both are true."""
+        if self.base != other.base:
+            further = max(self, other)
+            return further._replace(failed=max(self.failed, other.failed))
+        return Progress(self.base, self.mask | other.mask, max(self.failed, other.failed))
 
 
 class Event:
@@ -125,13 +166,15 @@ class Rewrite(NamedTuple):
 
 
 class LiveMail(NamedTuple):
-    """A mail record with at least one message that is not done. size: octets of trace and content."""
+    """A mail record with at least one message that is not done. size: octets of trace and content. carried: it is a
+    copy, made by compaction or from another journal; what was to be written beside its original is long written."""
 
     place: int
     received_ms: int
     size: int
     meta: bytes
     live: list[LiveRecipient]
+    carried: bool = False
 
 
 class Damage(NamedTuple):

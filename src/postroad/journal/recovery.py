@@ -14,7 +14,18 @@ from postroad.journal.catalog import Catalog, Segment
 from postroad.journal.disk import Disk, File
 from postroad.journal.live import LiveSegment
 from postroad.journal.nameless import Records, Search
-from postroad.journal.records import HOMED, STATE, TERMINAL, Damage, LiveMail, LiveRecipient, pack_place, split_place
+from postroad.journal.records import (
+    HOMED,
+    JOB,
+    STATE,
+    TERMINAL,
+    Damage,
+    LiveMail,
+    LiveRecipient,
+    Progress,
+    pack_place,
+    split_place,
+)
 from postroad.journal.scan import EventScanner, MailRow, MailScanner, row_is_whole
 from postroad.journal.survey import gap_damage, quarantine
 
@@ -27,14 +38,15 @@ class Fold:
     """What the events say of messages in these mail segments.
 
     done: ids that ended. away: those that went to another journal, with the place of the record that they left: should
-    one come back, it comes in a record behind that. The last state of a message is packed into one integer: a million
-    tuples would cost 200 MB.
+    one come back, it comes in a record behind that. jobs: their phase, and how far they are. The last state of one
+    is packed into one integer: a million tuples would cost 200 MB.
     """
 
     def __init__(self, existing: set[int]) -> None:
         self.existing = existing
         self.done: set[int] = set()
         self.away: dict[int, int] = {}
+        self.jobs: dict[int, tuple[int, Progress]] = {}
         self._state: dict[int, int] = {}
 
     def relevant(self, segment: Segment) -> bool:
@@ -47,6 +59,10 @@ class Fold:
         for window in scanner.windows(_WINDOW):
             for row in window.rows:
                 flags = row.flags
+                if flags & JOB and flags & STATE:
+                    self._job(row.message_id, row.attempts, row.next_attempt_ms)
+                    if not flags & TERMINAL:
+                        continue
                 if not flags & (TERMINAL | STATE) or row.place >> 32 not in existing:
                     continue
                 if flags & TERMINAL:
@@ -60,9 +76,17 @@ class Fold:
                     state[row.message_id] = (row.place << 16 | row.attempts) << _NEXT_BITS | next_attempt_ms
             yield
 
+    def _job(self, number: int, phase: int, packed: int) -> None:
+        before, progress = self.jobs.get(number, (0, Progress()))
+        self.jobs[number] = max(before, phase), progress.joined(Progress.unpack(packed))
+
     def latest(self, entry: LiveRecipient, place: int) -> LiveRecipient:
         """The entry of the record at this place with its last state. What events said of a record that was moved since
         is older than what the moved record itself says."""
+        if entry.message_id in self.jobs:
+            self._job(entry.message_id, entry.attempts, entry.next_attempt_ms)
+            phase, progress = self.jobs[entry.message_id]
+            return LiveRecipient(entry.message_id, entry.index, phase, progress.pack())
         packed = self._state.get(entry.message_id)
         if packed is None or packed >> _NEXT_BITS + 16 != place:
             return entry
@@ -100,6 +124,13 @@ class Recovery:
         if self._missed > 0 or self._nameless:
             yield from self._find_nameless()
 
+    def progress(self, job: int) -> Progress | None:
+        """How far the events say that a job is; None: it is over. For what is made of a list that run() yielded."""
+        if job in self._fold.done:
+            return None
+        _, progress = self._fold.jobs.get(job, (0, Progress()))
+        return progress
+
     def take_damage(self) -> list[Damage]:
         """What was found since the last call."""
         found, self._damage = self._damage, []
@@ -135,7 +166,7 @@ class Recovery:
             if row.meta is None:
                 self._damaged(segment, scanner, row, "the message's envelope is damaged", live)
                 continue
-            found.append(LiveMail(place, row.head.received_ms, row.body_length, row.meta, live))
+            found.append(LiveMail(place, row.head.received_ms, row.body_length, row.meta, live, row.moved or row.homed))
             if len(found) >= batch:
                 yield found
                 found = []

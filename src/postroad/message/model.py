@@ -65,10 +65,11 @@ class Recipient:
     """One RCPT TO. `address` as given (without angle brackets), `domain` its routing domain: lower case, A-labels.
 
     context: message context values for this recipient alone, laid over the transaction's. event: members of the events
-    about this recipient that only its injector knows (rcpt_meta, rcpt_tags ...), as JSON values.
+    about this recipient that only its injector knows (rcpt_meta, rcpt_tags ...), as JSON values. job: where a job
+    makes the message, the number of the transmission and the recipient's place in its list; kept with the message.
     """
 
-    __slots__ = ("address", "context", "domain", "event", "notify", "orcpt")
+    __slots__ = ("address", "context", "domain", "event", "job", "notify", "orcpt")
 
     def __init__(
         self,
@@ -79,8 +80,10 @@ class Recipient:
         orcpt: str = "",
         context: Context | None = None,
         event: dict[str, object] | None = None,
+        job: tuple[int, int] | None = None,
     ) -> None:
         self.address = address
+        self.job = job
         self.domain = domain
         self.notify = notify
         self.orcpt = orcpt

@@ -59,6 +59,15 @@ class _Group(NamedTuple):
     smtputf8: bool
 
 
+class Unmade(NamedTuple):
+    """A recipient of a job whose message could not be made. place: in the list. transaction: what the event tells of
+    it, without a body."""
+
+    place: int
+    transaction: Transaction
+    text: str
+
+
 class Mailing:
     """The recipients of one transmission and the messages for them.
 
@@ -66,9 +75,11 @@ class Mailing:
     for each of the others.
     """
 
-    def __init__(self, request: Decoded, setting: Setting, wall: float, connection: Context | None = None) -> None:
-        """wall: Unix seconds. connection: context of the HTTP connection. Raises Failure when the request as a whole is
-        refused."""
+    def __init__(
+        self, request: Decoded, setting: Setting, wall: float, connection: Context | None = None, number: int = 0
+    ) -> None:
+        """wall: Unix seconds. connection: context of the HTTP connection. number: of the transmission, where it has one
+        already. Raises Failure when the request as a whole is refused."""
         transmission = request.transmission
         faults = Faults()
         options = transmission.options or Options()
@@ -91,8 +102,7 @@ class Mailing:
         if len(content) > setting.max_content:
             raise Failure(Code.TOO_LARGE, f"the message is larger than {setting.max_content} bytes")
 
-        number = setting.ids.next()
-        self.id = str(number)
+        self.id = str(number or setting.ids.next())
         self.faults: list[Fault] = []
         self.accepted = 0
         self.total = len(entries)
@@ -136,6 +146,15 @@ class Mailing:
             else:
                 self.faults.append(problem)
 
+    def portion(self, start: int, stop: int, job: int) -> tuple[list[Transaction], list[Unmade]]:
+        """The messages for the recipients at these places of the list, each marked as the job's, and those that could
+        not be made. Those that were told to be bad as the request came are in neither."""
+        self._groups = {}
+        for place in range(start, min(stop, self.total)):
+            if place not in self._bad:
+                self._read_one(self._entries[place], (job, place))
+        return list(self.transactions()), []
+
     def require_recipient(self) -> None:
         """Raises Failure when all recipients were bad."""
         if not self.accepted:
@@ -163,7 +182,7 @@ class Mailing:
                     event=self._event,
                 )
 
-    def _read_one(self, entry: str | InlineRecipient) -> Fault | None:
+    def _read_one(self, entry: str | InlineRecipient, job: tuple[int, int] | None = None) -> Fault | None:
         shape = InlineRecipient(address=entry) if isinstance(entry, str) else entry
         given = shape.address
         if given is None:
@@ -200,7 +219,7 @@ class Mailing:
                 return fault(Code.SUBSTITUTION_TOO_LARGE, f"recipient {email}: {limit}")
             event = self._own_event(shape)
         utf8 = self._content.smtputf8 or not (email.isascii() and sender.isascii() and to.isascii())
-        recipient = Recipient(email, mailbox.routing, event=event)
+        recipient = Recipient(email, mailbox.routing, event=event, job=job)
         self._groups.setdefault(_Group(to, sender, utf8), []).append(recipient)
         return None
 
