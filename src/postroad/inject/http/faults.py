@@ -28,18 +28,26 @@ class Code(Enum):
     NOT_UTF8 = ("1305", 400, "input not UTF-8")
     MISSING_FIELD = ("1400", 422, "required field is missing")
     RESOURCES_UNAVAILABLE = ("1502", 503, "server resources unavailable, retry later")
+    NOT_FOUND = ("1600", 404, "resource not found")
+    CONFLICT = ("1602", 409, "resource conflict")
     NO_SUBRESOURCE = ("1603", 422, "Subresource not found")
     UNSUPPORTED_TYPE = ("1700", 415, "unsupported content type")
     UNAVAILABLE = ("1900", 503, "message generation unavailable")
     REJECTED = ("1902", 400, "Message generation rejected")
     PARTLY_CREATED = ("2000", 200, "transmission created, but with validation errors")
     SUBSTITUTION_TOO_LARGE = ("2002", 422, "substitution data too large")
+    NO_DRAFT = ("2004", 422, "no draft version of template")
+    NO_PUBLISHED = ("2005", 422, "no published version of template")
     METADATA_TOO_LARGE = ("2007", 422, "metadata too large")
     NO_LOCAL_PART = ("2008", 400, "no local part in sender address")
     TEMPLATE_SYNTAX = ("3000", 422, "substitution language syntax error in template content")
+    TEMPLATE_RENDER = ("3001", 422, "substitution language render error")
     INVALID_HEADER = ("3002", 422, "invalid header")
     MIME_CONSTRUCTION = ("3010", 422, "MIME construction error")
     MIME_PARSE = ("3020", 422, "MIME parse error")
+    TEMPLATE_EXISTS = ("3030", 400, "template already exists")
+    LIST_PARTLY_CREATED = ("5000", 200, "List created with validation errors")
+    LIST_EXISTS = ("5001", 400, "List already exists")
     NO_RECIPIENT = ("5002", 400, "At least one valid recipient is required")
     INVALID_DOMAIN = ("7001", 400, "Invalid domain")
 
@@ -57,11 +65,13 @@ class Code(Enum):
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """One entry of `errors`."""
+    """One entry of `errors`. part and line: where in a template, as generate.template names it, from 1."""
 
     message: str
     description: str = ""
     code: str = ""
+    part: str = ""
+    line: int = 0
 
 
 def fault(code: Code, description: str = "") -> Fault:
@@ -94,9 +104,9 @@ class Faults:
         self._codes: list[Code] = []
         self._faults: list[Fault] = []
 
-    def add(self, code: Code, description: str) -> None:
+    def add(self, code: Code, description: str, *, part: str = "", line: int = 0) -> None:
         self._codes.append(code)
-        self._faults.append(fault(code, description))
+        self._faults.append(Fault(code.message, description, code.code, part, line))
 
     def __len__(self) -> int:
         return len(self._faults)
