@@ -194,6 +194,7 @@ class _Sorted:
             orcpt=recipient.orcpt,
             context=own or None,
             event=recipient.event,
+            job=recipient.job,
         )
         self._groups.setdefault((facts.sender, facts.content.octets), []).append(made)
         self._order.append(made)
