@@ -1,6 +1,6 @@
 """An SMTP server that is slow and easy to see through: one buffer, looked at from its first octet each time. The
-machine is held against it (test_fuzz_reference.py). Written from RFC 5321, 3030, 3207 and 4954, and from what the options
-say of our patience, apart from the machine; only the texts of replies and the reading of arguments are shared with it.
+machine is held against it (test_fuzz_reference.py). Written from RFC 5321, 3030, 3207 and 4954, and from what the
+options say of our patience, apart from the machine; it shares only the texts of replies and the reading of arguments.
 """
 
 from __future__ import annotations
