@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from postroad.store.database import Database, sqlite_url
-from postroad.store.schema import upgrade
+from postroad.store.database import Database
 from tests.api.harness import Served, serving
 from tests.api.office import Open, opened
+from tests.store.conftest import cluster, database, empty_url
+
+__all__ = ["cluster", "database", "empty_url"]
 
 
 @pytest.fixture
@@ -16,16 +18,7 @@ async def served() -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-async def stored(tmp_path: Path) -> AsyncIterator[Database]:
-    """A database with the newest schema."""
-    database = await Database.open(sqlite_url(tmp_path / "postroad.db"))
-    await upgrade(database)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def management(stored: Database, tmp_path: Path) -> AsyncIterator[Open]:
-    """The whole management API."""
-    async with opened(stored, tmp_path) as found:
+async def management(database: Database, tmp_path: Path) -> AsyncIterator[Open]:
+    """The whole management API, on SQLite and on PostgreSQL."""
+    async with opened(database, tmp_path) as found:
         yield found

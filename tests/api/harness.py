@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from postroad.api import HttpServer
+from postroad.api import App, HttpServer
 from postroad.api.admin import Admin
 from postroad.auth import new_key
 from postroad.config.schema import ApiKey, HttpOptions
@@ -129,7 +129,9 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(*, reuse_port: bool = False, admin: Admin | None = None, **options: Any) -> AsyncIterator[Served]:
+async def serving(
+    *, reuse_port: bool = False, admin: Admin | None = None, control: App | None = None, **options: Any
+) -> AsyncIterator[Served]:
     acceptor = MemoryAcceptor()
     given = {"address": "127.0.0.1:0", "keys": [ApiKey(label="test", sha256=DIGEST)], **options}
     clock = SystemClock()
@@ -141,6 +143,7 @@ async def serving(*, reuse_port: bool = False, admin: Admin | None = None, **opt
         ids=IdSource(clock.wall),
         rng=random.Random(7),
         admin=admin,
+        control=control,
     )
     await server.start(reuse_port=reuse_port)
     try:

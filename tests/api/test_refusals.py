@@ -119,7 +119,7 @@ CASES: list[tuple[dict[str, Any], int, str, str]] = [
     ({"return_path": "@b.example"}, 400, "2008", "return_path: '@b.example' has nothing before the @"),
     ({"return_path": "a@b.example\r\nRCPT TO:<c@d.example>"}, 422, "1300", "return_path: "),
     ({"options": {"open_tracking": "true"}}, 422, "1300", "'options.open_tracking' must be a boolean"),
-    ({"options": {"start_time": HOURS_AHEAD}}, 422, "1300", "options.start_time: scheduled sending is not available"),
+    ({"options": {"start_time": HOURS_AHEAD}}, 422, "1300", "options.start_time may be 0 seconds ahead"),
     ({"options": {"start_time": "soon"}}, 422, "1300", "options.start_time must be YYYY-MM-DDTHH:MM:SS+-HH:MM or now"),
     ({"options": {"start_time": "2020-01-01T00:00:00"}}, 422, "1300", "options.start_time must be"),
     ({"options": {"inline_css": True}}, 422, "1300", "options.inline_css is not available in this version"),

@@ -17,7 +17,7 @@ from postroad.api.words import application
 from postroad.auth import ApiKeys, AuthFailure, Key
 from postroad.inject.http import Code, Failure
 
-_BASES = ("/api/v1", "/api/labs")  # labs: an alias that old clients use (api.md 1.1)
+CREATE = ("/api/v1/transmissions", "/api/labs/transmissions")  # labs: an alias that old clients use (api.md 1.1)
 
 
 def make_app(
@@ -49,7 +49,7 @@ def make_app(
     async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         require(connection, "transmissions")
 
-    @post([f"{base}/transmissions" for base in _BASES], status_code=200, guards=[require_key])
+    @post(list(CREATE), status_code=200, guards=[require_key])
     async def create_transmission(request: Request[Any, Any, Any]) -> Response[bytes]:
         _check_subaccount(request.headers.get("x-msys-subaccount"))
         connection = {"remote_addr": _peer(request.scope)}

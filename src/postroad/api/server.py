@@ -6,11 +6,14 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from socket import socket
+from typing import Any
 
 from postroad.api.admin import Admin
-from postroad.api.app import make_app
+from postroad.api.adminpaths import BASE as ADMIN
+from postroad.api.app import CREATE, make_app
 from postroad.api.body import Budget
 from postroad.api.listening import Listening
+from postroad.api.stamp import App
 from postroad.api.transmissions import Injection
 from postroad.auth import ApiKeys
 from postroad.config.schema import HttpOptions
@@ -19,6 +22,7 @@ from postroad.message import Acceptor, IdSource
 from postroad.net import Clock
 
 _BACKLOG = 2048
+_OURS = frozenset(("/health", "/ready", "/metrics"))
 _MIN_DISCARD = 16 << 20  # octets; less than a client may have under way would cost it the reply
 
 
@@ -27,6 +31,7 @@ class HttpServer:
 
     rng makes MIME boundaries: SystemRandom in production, so that nobody can foresee one; a seeded Random in the
     simulation. keys may be replaced at any time. admin: the console, for the admin API and the metrics.
+    control: answers every request that is not ours; without one there are only ours.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class HttpServer:
         ids: IdSource,
         rng: random.Random,
         admin: Admin | None = None,
+        control: App | None = None,
         is_pool: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.keys = ApiKeys(options.keys)
@@ -54,7 +60,7 @@ class HttpServer:
         app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin, lambda: self.processes)
 
         self._listening = Listening(
-            app,
+            app if control is None else shared_out(app, control),
             clock,
             max_connections=options.max_connections,
             idle_time=options.idle_time,
@@ -107,6 +113,21 @@ class HttpServer:
         """Cut all that is left."""
         self._accepting = False
         await self._listening.close()
+
+
+def shared_out(own: App, control: App) -> App:
+    """Requests for what engines do themselves to `own`, all others to control."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        ours = scope["method"] == "POST" if path.rstrip("/") in CREATE else _is_ours(path)
+        await (own if ours else control)(scope, receive, send)
+
+    return answer
+
+
+def _is_ours(path: str) -> bool:
+    return path.rstrip("/") in _OURS or path.startswith(f"{ADMIN}/")
 
 
 def _split(address: str) -> tuple[str, int]:

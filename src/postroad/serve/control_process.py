@@ -35,6 +35,7 @@ from postroad.serve.frames import (
 )
 from postroad.serve.line import CONTROL_HTTP, SocketLine
 from postroad.serve.link import Link
+from postroad.serve.office import OfficeKeeper
 from postroad.serve.reload import Generations, Reloaded
 
 log = structlog.get_logger()
@@ -252,8 +253,11 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     ]
     await _open(servers[0], data_dir.mkdir, f"the control socket in {data_dir} can't be opened")
     await _open(servers[1], folder.mkdir, f"the socket for engines in {folder} can't be opened")
+    office = OfficeKeeper(data_dir, folder, lambda: control.generations.current.config, control.console.ask)
+    office.start()
     link.send(Ready())
     await stop.wait()
+    await office.close()
     for server in servers:
         await server.close()
     await control.close()

@@ -10,7 +10,7 @@ from random import Random
 from socket import socket
 from typing import NamedTuple
 
-from postroad.api import Admin, HttpServer
+from postroad.api import Admin, App, HttpServer
 from postroad.auth import ApiKeys
 from postroad.auth.smtpauth import SmtpUsers
 from postroad.config.schema import Config
@@ -49,6 +49,7 @@ class EngineStats(NamedTuple):
 class Engine:
     """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
     admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
+    control: answers HTTP requests that are not an engine's.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
     borrower: with several, what makes the limits hold for all together. windows: where one engine keeps its rates.
     Construct it inside the running event loop."""
@@ -71,6 +72,7 @@ class Engine:
         windows: Windows | None = None,
         policy: PolicySet | None = None,
         admin: Admin | None = None,
+        control: App | None = None,
     ) -> None:
         self.config = config
         self.policies = Policies()
@@ -207,6 +209,7 @@ class Engine:
                 ids=ids,
                 rng=rng,
                 admin=admin or self.console,
+                control=control,
                 is_pool=self.bindings.is_group,
             )
             if config.http.address

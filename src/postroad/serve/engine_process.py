@@ -13,6 +13,7 @@ from random import SystemRandom
 import structlog
 from msgspec import structs
 
+from postroad.api.passing import Passing
 from postroad.config.schema import Config, DeliveryOptions, HttpOptions, ListenerOptions
 from postroad.console import HoldsError
 from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
@@ -25,7 +26,7 @@ from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Name, Peers, Ready, Start, unpack
 from postroad.serve.lending import borrower, counted
-from postroad.serve.line import RemoteConsole
+from postroad.serve.line import CONTROL_API, RemoteConsole
 from postroad.serve.link import Link
 from postroad.serve.reload import Swaps, live_part
 from postroad.serve.windows import rate_windows
@@ -80,6 +81,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             borrower=borrower(link) if start.engines > 1 else None,
             windows=windows,
             admin=RemoteConsole(run_folder(data_dir)),
+            control=Passing(run_folder(data_dir) / CONTROL_API),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error

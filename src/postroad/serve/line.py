@@ -17,6 +17,7 @@ from postroad.serve.control import short
 _MAX_ITEM = 1 << 20  # octets of one item of a stream
 
 CONTROL_HTTP = "control-http.sock"  # in the run folder: where engines ask control for their HTTP clients
+CONTROL_API = "control-api.sock"  # in the run folder: where engines pass whole HTTP requests on to control
 
 
 class SocketLine:
