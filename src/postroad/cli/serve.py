@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -18,6 +19,8 @@ def serve(
 
     if loop not in ("uvloop", "asyncio"):
         fail(f"--loop is uvloop or asyncio, not {loop!r}", 2)
+    # Whatever a library or a plug-in writes, too: nothing of it is for other users of this machine.
+    os.umask(0o077)
     try:
         run(load_config(config), use_uvloop=loop == "uvloop")
     except StartError as error:

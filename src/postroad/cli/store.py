@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -36,10 +37,13 @@ def with_store(config: Path, work: Callable[[Database], Awaitable[_Result]]) -> 
         finally:
             await database.close()
 
+    mask = os.umask(0o077)  # SQLite makes files as readable as it may
     try:
         return asyncio.run(run())
     except (StoreError, SchemaError, ValueError, OSError) as error:
         fail(error)
+    finally:
+        os.umask(mask)
 
 
 @app.command("current")
