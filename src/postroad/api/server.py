@@ -20,6 +20,7 @@ from postroad.config.schema import HttpOptions
 from postroad.inject.http import Setting
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock
+from postroad.queue.jobs import Jobs
 
 _BACKLOG = 2048
 _OURS = frozenset(("/health", "/ready", "/metrics"))
@@ -31,6 +32,7 @@ class HttpServer:
 
     rng makes MIME boundaries: SystemRandom in production, so that nobody can foresee one; a seeded Random in the
     simulation. keys may be replaced at any time. admin: the console, for the admin API and the metrics.
+    jobs: where transmissions to many are kept; without them they are generated before the answer.
     control: answers every request that is not ours; without one there are only ours.
     """
 
@@ -46,17 +48,19 @@ class HttpServer:
         admin: Admin | None = None,
         control: App | None = None,
         is_pool: Callable[[str], bool] = lambda name: False,
+        jobs: Jobs | None = None,
     ) -> None:
         self.keys = ApiKeys(options.keys)
         self.processes: dict[str, str] = {}  # of the server, and how they are; may be replaced at any time
         self._options = options
         self._accepting = True
-        setting = Setting(
+        setting = self.setting = Setting(
             *(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients),
             is_pool,
+            options.schedule_ahead if jobs is not None else 0.0,
         )
         self._budget = Budget(options.max_in_flight)
-        injection = Injection(acceptor, clock, setting, options.max_body, self._budget)
+        injection = Injection(acceptor, clock, setting, options.max_body, self._budget, jobs, options.job_above)
         app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin, lambda: self.processes)
 
         self._listening = Listening(

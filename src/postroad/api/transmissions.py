@@ -1,50 +1,166 @@
-"""POST /transmissions (api.md 2): every accepted recipient is kept before the 200."""
+"""POST /transmissions (api.md 2): before the 200 every accepted recipient is kept, or the request that asks for all of
+them, which a job then generates (serve/generation.py).
+
+A request with an Idempotency-Key always becomes a job: its record keeps key and answer, in one commit with the mailing,
+as long as the job is known.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
+import msgspec
+
 from postroad.api.body import BodyReader, Budget
-from postroad.inject.http import Code, Failure, Fault, Mailing, Setting, decode, fault
+from postroad.inject.http import Code, Failure, Fault, Mailing, Setting, Transmission, decode, fault
+from postroad.journal import MAX_JOB, JournalError
 from postroad.message import Accepted, Acceptor, Context, Refused, Reply, Transaction
 from postroad.net import Clock
+from postroad.queue.jobs import About, Job, Jobs
 
 SLICE = 20  # recipients between two looks at the event loop
+MAX_KEY = 255  # octets of an Idempotency-Key
 MAX_PENDING = 64  # transactions on their way to the journal at once, each with its body
 RETRY_AFTER = {"Retry-After": "10"}
 
 
 @dataclass(slots=True)
 class Injection:
-    """What POST /transmissions works with."""
+    """What POST /transmissions works with. jobs: of this engine; None: everything is generated before the answer.
+    job_above: transmissions to more recipients become jobs."""
 
     acceptor: Acceptor
     clock: Clock
     setting: Setting
     max_body: int
     budget: Budget
+    jobs: Jobs | None = None
+    job_above: int = 1
+    _racing: dict[tuple[int, str], asyncio.Future[None]] = field(default_factory=dict)
 
     async def create(
-        self, receive: Any, headers: Mapping[str, str], query: Mapping[str, str], connection: Context
+        self,
+        receive: Any,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        connection: Context,
+        subaccount: int = 0,
     ) -> dict[str, Any]:
         """The reply of a request. receive: the ASGI channel. Raises Failure."""
+        key = headers.get("idempotency-key")
+        if key is None:
+            return await self._create(receive, headers, query, connection, subaccount)
+        _check_key(key)
+        mine = (subaccount, key)
+        # Of two at once, one makes it and the other hears of it.
+        while (racing := self._racing.get(mine)) is not None:
+            await racing
+        self._racing[mine] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._create(receive, headers, query, connection, subaccount, key)
+        finally:
+            self._racing.pop(mine).set_result(None)
+
+    async def _create(
+        self,
+        receive: Any,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        connection: Context,
+        subaccount: int,
+        key: str = "",
+    ) -> dict[str, Any]:
         shown = _shown_faults(query.get("num_rcpt_errors"))
         refusal = self.acceptor.refusal()
         if refusal is not None:
             raise _unavailable(refusal)
         _require_json(headers)
         with BodyReader(receive, headers, self.max_body, self.budget) as reader:
-            mailing = Mailing(decode(await reader.read()), self.setting, self.clock.wall(), connection)
+            octets = await reader.read()
+            digest = b""
+            if key:
+                digest = blake2b(octets, digest_size=16).digest()
+                known = self._known(subaccount, key, digest)
+                if known is not None:
+                    return known
+            decoded = decode(octets)
+            mailing = Mailing(decoded, self.setting, self.clock.wall(), connection)
             for start in range(0, mailing.total, SLICE):
                 if start:
                     await asyncio.sleep(0)
                 mailing.read(start, start + SLICE)
             mailing.require_recipient()
+            if self.jobs is not None and (key or mailing.start or mailing.total > self.job_above):
+                results = _results(mailing, [], shown)
+                about = About(
+                    mailing.total,
+                    mailing.total - mailing.accepted,
+                    mailing.start,
+                    subaccount,
+                    decoded.transmission.campaign_id or "",
+                    shown_request(decoded.transmission),
+                    key,
+                    digest,
+                    msgspec.json.encode(results) if key else b"",
+                    connection.get("remote_addr", ""),
+                )
+                await _keep_job(self.jobs, int(mailing.id), about, bytes(octets))
+                return results
             refused = await keep(self.acceptor, mailing)
         return _results(mailing, refused, shown)
+
+    def _known(self, subaccount: int, key: str, digest: bytes) -> dict[str, Any] | None:
+        """What this key was answered before."""
+        if self.jobs is None or not self.jobs.known:
+            # A second mailing would be worse than a second try.
+            raise Failure(
+                Code.RESOURCES_UNAVAILABLE, "it is not known yet which keys were used; try again", headers=RETRY_AFTER
+            )
+        job = self.jobs.by_key(subaccount, key)
+        if job is None:
+            return None
+        if job.about.digest != digest:
+            raise Failure(Code.CONFLICT, "this Idempotency-Key was used before, with another request")
+        answer: dict[str, Any] = msgspec.json.decode(job.about.reply)
+        return answer
+
+
+async def _keep_job(jobs: Jobs, number: int, about: About, request: bytes) -> None:
+    if about.total > MAX_JOB:
+        raise Failure(Code.INVALID_FORMAT, f"recipients is limited to {MAX_JOB} entries")
+    kept: asyncio.Future[Job | JournalError] = asyncio.get_running_loop().create_future()
+    jobs.create(number, about, request, kept.set_result)
+    # Also when its client goes away: what is on its way to the disk will be kept.
+    result = await asyncio.shield(kept)
+    if isinstance(result, JournalError):
+        raise Failure(Code.UNAVAILABLE, "the transmission can't be stored now; try again later", headers=RETRY_AFTER)
+
+
+def shown_request(transmission: Transmission) -> bytes:
+    """JSON of what GET tells of a request (api.md 2.8): no address, no content."""
+    content, options = transmission.content, transmission.options
+    shown: dict[str, Any] = {
+        "description": transmission.description or "",
+        "content": {"template_id": (content and content.template_id) or "inline"},
+        "metadata": transmission.metadata or {},
+        "options": {
+            name: value
+            for name in ("open_tracking", "click_tracking", "transactional", "sandbox", "skip_suppression")
+            if (value := getattr(options, name, None)) is not None
+        },
+    }
+    if content is not None and content.template_id is not None:
+        shown["content"]["use_draft_template"] = bool(content.use_draft_template)
+    return msgspec.json.encode(shown)
+
+
+def _check_key(key: str) -> None:
+    if not key or len(key) > MAX_KEY or not (key.isascii() and key.isprintable()):
+        raise Failure(Code.INVALID_PARAMS, f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters")
 
 
 class _Keeping:

@@ -353,6 +353,23 @@ class HttpOptions(Section, frozen=True, kw_only=True):
     request_time: Annotated[
         Duration, Meta(ge=1, description="Longest time a request may take to arrive; then the connection is closed.")
     ] = Duration(600)
+    job_above: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Transmissions to more recipients than this are answered when the request is kept, and "
+            "generated afterwards.",
+        ),
+    ] = 1
+    job_room: Annotated[
+        int, Meta(ge=1, description="Messages queued in an engine above which generation waits for delivery.")
+    ] = 50_000
+    schedule_ahead: Annotated[
+        Duration, Meta(description="How far ahead options.start_time of a transmission may be; farther gets 422.")
+    ] = Duration(31_536_000)
+    schedule_delete: Annotated[
+        Duration, Meta(ge=60, description="Time before its start from which on a transmission can't be deleted.")
+    ] = Duration(600)
     keys: Annotated[list[ApiKey], Meta(description="API keys.")] = field(default_factory=list)
 
 

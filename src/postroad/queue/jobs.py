@@ -31,8 +31,9 @@ class Phase(IntEnum):
 
 class About(msgspec.Struct, array_like=True):
     """What is known of a job without reading its request. total: entries of its list; rejected: of those, how many were
-    refused as it came. start: Unix seconds, not before; finished: kept at 0, see Job. shown: JSON of what GET tells of
-    the request. key: Idempotency-Key of its client, digest: of the request it came with, reply: the answer."""
+    refused as it came. start: Unix seconds, not before. shown: JSON of what GET tells of
+    the request. key: Idempotency-Key of its client, digest: of the request it came with, reply: the answer.
+    remote: address of the client."""
 
     total: int
     rejected: int = 0
@@ -43,6 +44,7 @@ class About(msgspec.Struct, array_like=True):
     key: str = ""
     digest: bytes = b""
     reply: bytes = b""
+    remote: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -101,7 +103,7 @@ class Jobs:
         self._keys: dict[tuple[int, str], int] = {}
         self._loop = asyncio.get_running_loop()
         self._early: dict[int, Progress] = {}  # what recovered messages say of jobs that are not recovered yet
-        self._settled: dict[int, Callable[[], None]] = {}
+        self.known = False  # are all there that the journal held at the start?
         journal.busy = self._busy
 
     def __len__(self) -> int:
@@ -263,4 +265,5 @@ class Jobs:
             if not job.over:
                 self._journal.append_event(self._event(job.number, job.place, job.progress, phase=job.phase))
         self._early.clear()
+        self.known = True
         self.woken()

@@ -118,7 +118,7 @@ class Queue:
         self.operator = Operator(self._books, self._endings, self._deadlines.delayed)
         self.mover = Mover(self._books, self._deadlines.delayed, self.operator.came_back)
         self.jobs = Jobs(journal, clock.wall)
-        journal.on_moved = lambda number, old, new: self.jobs.moved(number, new) or self._live.moved(number, new)
+        journal.on_moved = self._moved
         journal.state_of = lambda number: self._live.state(number) or self.jobs.state(number)
 
     def __len__(self) -> int:
@@ -219,6 +219,10 @@ class Queue:
                 path.expiry = message.expires
             paths[path] = None
         return paths
+
+    def _moved(self, number: int, old: int, new: int) -> None:
+        if not self.jobs.moved(number, new):
+            self._live.moved(number, new)
 
     def _message(self, transaction: Transaction, recipient: Recipient, index: int, wall: float) -> Message:
         message = Message()

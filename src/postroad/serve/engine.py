@@ -18,14 +18,16 @@ from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import MsysApi, SmtpListener
-from postroad.journal import Committer, Disk, Journal, JournalStats, LiveMail
+from postroad.journal import JOB, Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock, Resolver, Tap
 from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, Signing, marked, sealing
 from postroad.queue import PathCount, Queue
+from postroad.queue.jobs import is_job
 from postroad.queue.stored import common_event
+from postroad.serve.generation import Generation
 from postroad.serve.handover import Handover
 from postroad.serve.owner import Owners
 from postroad.serve.windows import Windows
@@ -85,6 +87,8 @@ class Engine:
 
         def injection(message_id: int, index: int, mail: LiveMail) -> JournalEvent:
             """The event that a crash took, made again as it was."""
+            if is_job(mail.meta):
+                return JournalEvent(message_id, 0, b"", flags=JOB, next_attempt_ms=message_id)
             common, binding, connection = common_event(mail.meta, index)
             payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding, connection)
             return JournalEvent(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
@@ -211,8 +215,26 @@ class Engine:
                 admin=admin or self.console,
                 control=control,
                 is_pool=self.bindings.is_group,
+                jobs=self.queue.jobs,
             )
             if config.http.address
+            else None
+        )
+        # Its messages stay here, whoever owns their domains: see serve/generation.py.
+        self._home_signing = Signing(self.queue, self.policies.keys, clock.wall)
+        self.generation = (
+            Generation(
+                self.queue,
+                self.journal,
+                Intake(self._home_signing, self.policies.hooks, "http"),
+                setting=self.http.setting,
+                teller=encoder,
+                kinds=Kind,
+                ids=ids,
+                clock=clock,
+                room=lambda: len(self.queue) < self.config.http.job_room,
+            )
+            if self.http is not None
             else None
         )
 
@@ -239,6 +261,8 @@ class Engine:
 
     async def _recover(self) -> None:
         self._recovered = await self.queue.recover()
+        if self.generation is not None:
+            self.generation.start()
 
     async def recovered(self) -> int:
         """Wait until the journal's messages are loaded; how many there were."""
@@ -281,6 +305,8 @@ class Engine:
         await asyncio.gather(*doors)
         if self.http is not None:
             await self.http.drain(drain)
+        if self.generation is not None:
+            await self.generation.stop()
         self.console.close()
         if self.tls_reporter is not None:
             await self.tls_reporter.stop()
@@ -288,6 +314,7 @@ class Engine:
         await self.deliverer.stop(drain)
         await self._outbound.drain()
         await self._signing.settled()
+        await self._home_signing.settled()
         if self.handover is not None:
             await self.handover.settled()
         if self._recovery is not None:
@@ -299,6 +326,7 @@ class Engine:
         await self.journal.close()
         await self.policies.close()
         self._signing.close()
+        self._home_signing.close()
         if self.handover is not None:
             await self.handover.close()
 

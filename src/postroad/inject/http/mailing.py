@@ -41,7 +41,7 @@ _encode = msgspec.json.Encoder().encode
 
 class Setting(NamedTuple):
     """What a mailing needs to know of the server. boundary: as for generate.draft. max_content: octets of a message.
-    is_pool(name): is there such a group of bindings?"""
+    is_pool(name): is there such a group of bindings? max_ahead: seconds that start_time may be ahead."""
 
     hostname: str
     ids: IdSource
@@ -49,6 +49,7 @@ class Setting(NamedTuple):
     max_content: int
     max_recipients: int
     is_pool: Callable[[str], bool] = lambda name: False
+    max_ahead: float = 0.0
 
 
 class _Group(NamedTuple):
@@ -71,8 +72,8 @@ class Unmade(NamedTuple):
 class Mailing:
     """The recipients of one transmission and the messages for them.
 
-    id: decimal digits. total: entries of the list. Of those read so far, `accepted` are good and `faults` has an entry
-    for each of the others.
+    id: decimal digits. start: Unix seconds before which nothing is to be sent, 0: now. total: entries of the list. Of
+    those read so far, `accepted` are good and `faults` has an entry for each of the others.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Mailing:
         faults = Faults()
         options = transmission.options or Options()
         _check_limits(transmission, faults)
-        _check_options(options, transmission, wall, setting.is_pool, faults)
+        self.start = _check_options(options, transmission, wall, setting, faults)
         entries = _check_recipients(transmission, setting.max_recipients, faults)
         content: Prepared | None = None
         if transmission.content is None:
@@ -262,25 +263,27 @@ def _check_limits(transmission: Transmission, faults: Faults) -> None:
 
 
 def _check_options(
-    options: Options, transmission: Transmission, wall: float, is_pool: Callable[[str], bool], faults: Faults
-) -> None:
-    """Options without effect yet pass; those whose absence the recipient would notice are refused."""
+    options: Options, transmission: Transmission, wall: float, setting: Setting, faults: Faults
+) -> float:
+    """Options without effect yet pass; those whose absence the recipient would notice are refused. Returns when to
+    start, Unix seconds; 0: now."""
     start = options.start_time
+    begin = 0.0
     if start is not None and start != "now":
         try:
             moment = datetime.fromisoformat(start)
             if moment.tzinfo is None:
                 raise ValueError
-            if moment.timestamp() > wall:
-                faults.add(
-                    Code.INVALID_FORMAT, "options.start_time: scheduled sending is not available in this version"
-                )
+            begin = moment.timestamp() if moment.timestamp() > wall else 0.0
+            if begin > wall + setting.max_ahead:
+                text = f"options.start_time may be {setting.max_ahead:.0f} seconds ahead"
+                faults.add(Code.INVALID_FORMAT, text)
         except (ValueError, OverflowError):
             faults.add(Code.INVALID_FORMAT, "options.start_time must be YYYY-MM-DDTHH:MM:SS+-HH:MM or now")
     if options.inline_css:
         faults.add(Code.INVALID_FORMAT, "options.inline_css is not available in this version")
     pool = options.ip_pool
-    if pool and pool.lower() not in _POOLS and not is_pool(pool):
+    if pool and pool.lower() not in _POOLS and not setting.is_pool(pool):
         faults.add(Code.INVALID_PARAMS, f"options.ip_pool '{pool[:64]}' does not exist")
     if transmission.tracking_domain:
         name = transmission.tracking_domain[:255]
@@ -290,6 +293,7 @@ def _check_options(
         )
     if transmission.override:
         faults.add(Code.INVALID_FORMAT, "override is not available in this version")
+    return begin
 
 
 def _check_recipients(transmission: Transmission, limit: int, faults: Faults) -> list[str | InlineRecipient]:
