@@ -61,6 +61,8 @@ def path_row(domain: str, some: list[Held]) -> dict[str, Any]:
         "next_due": min((m.due for m in some if m.due), default=None),
         "rate": None,
         "suspended": False,
+        "rollup": "",
+        "domains": [domain],
     }
 
 
@@ -204,6 +206,7 @@ def test_a_path_with_strays_is_told_whole() -> None:
     def one(active: int, **more: Any) -> dict[str, Any]:
         told = {"binding": "b", "domain": "d", "active": active, "delayed": 0, "in_flight": 1, "next_due": None}
         told |= {"rate": 2.0, "suspended": None, "limits": [], "hosts": [], "connections": ["c"], "waits_for": "x"}
+        told |= {"rollup": "", "domains": ["d"]}
         return told | more
 
     host = {"host": "mx", "address": "::1", "preference": 1, "avoided_for": 0.0, "reason": "", "connections": 2}
@@ -214,6 +217,19 @@ def test_a_path_with_strays_is_told_whole() -> None:
     assert merged["hosts"] == [bad | {"connections": 2}] and merged["connections"] == ["c", "c"]
     assert merged["limits"] == [{"name": "path", "text": "engine 0: 1 of 2"}]
     assert merged["waits_for"] == "engine 0: x; engine 2: x"
+    assert merged["domains"] == ["d"] and merged["rollup"] == ""
+
+
+def test_domains_that_share_a_path_are_told_of_together() -> None:
+    def one(domains: list[str], active: int) -> dict[str, Any]:
+        name = "big (mx.big.test)"
+        told = path_row(name, []) | {"active": active, "rollup": name, "domains": domains}
+        return {"total": 1, "paths": [told]}
+
+    merged = merge("queue-summary", {}, {0: one(["a", "b"], 3), 1: one(["c", "a"], 2)})
+    assert merged["total"] == 1
+    (row,) = merged["paths"]
+    assert (row["active"], row["domains"], row["rollup"]) == (5, ["a", "b", "c"], "big (mx.big.test)")
 
 
 def test_status_and_queues_of_old() -> None:

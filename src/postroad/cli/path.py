@@ -30,6 +30,8 @@ def explain(
     rate = "" if told["rate"] is None else f"; {told['rate']:.1f} attempts a second"
     counts = f"{told['active']} active, {told['delayed']} delayed, {told['in_flight']} in flight"
     say(f"{binding}/{told['domain']}: {counts}{rate}")
+    if told["rollup"]:
+        say(f"goes by    {told['rollup']}, with {_listed(told['domains'])}")
     say(f"next due   {until(told['next_due'])}")
     say(f"waits for  {told['waits_for']}\n")
     _limits(told["limits"])
@@ -54,6 +56,11 @@ def explain(
             for c in told["connections"]
         ]
         table(("connection to", "address", "from", "step", "message", "served"), lines)
+
+
+def _listed(domains: list[str]) -> str:
+    few = ", ".join(domains[:8])
+    return few if len(domains) <= 8 else f"{few} and more (--json names {len(domains)})"
 
 
 def _limits(limits: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from postroad.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, say
 app = typer.Typer(invoke_without_command=True, help="Show how many messages wait, by binding and domain.")
 
 _COLUMNS = ("binding", "domain", "active", "delayed", "in_flight", "next_due")
+_MEMBERS = ("rollup", "domains")
 _TOTALS = ("in_flight", "recovered", "refusal", "sessions")
 
 
@@ -30,7 +31,7 @@ def queue(
         return
     overview = ask_console(config, "overview")
     summary = ask_console(config, "queue-summary", domain=domain, limit=100_000)
-    rows = [{name: path[name] for name in _COLUMNS} for path in summary["paths"]]
+    rows = [{name: path[name] for name in (*_COLUMNS, *_MEMBERS)} for path in summary["paths"]]
     if as_json:
         total = {"live": overview["messages"], **{name: overview[name] for name in _TOTALS}}
         typer.echo(json.dumps({"total": total, "paths": rows}))

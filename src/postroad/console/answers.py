@@ -57,6 +57,8 @@ class PathRow(Struct):
     next_due: Moment | None
     rate: Annotated[float | None, Meta(description="Attempts a second that ended lately.")]
     suspended: bool
+    rollup: Annotated[str, Meta(description='The path that several domains share; "": it has one of its own.')]
+    domains: Annotated[list[str], Meta(description="Domains that have mail on it, a hundred at the most.")]
 
 
 class Summary(Struct):
@@ -139,6 +141,8 @@ class ExplainedPath(Struct):
     next_due: Moment | None
     rate: float | None
     suspended: dict[str, Any] | None
+    rollup: Annotated[str, Meta(description='The path that it shares with other domains; "": it has one of its own.')]
+    domains: Annotated[list[str], Meta(description="Domains that have mail on that path, a hundred at the most.")]
     limits: list[Limit]
     hosts: list[dict[str, Any]]
     connections: list[dict[str, Any]]

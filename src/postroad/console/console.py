@@ -19,6 +19,7 @@ from postroad.console.holds import Holds, one_or_all, rule_of, rule_row
 from postroad.console.metrics import Sample, metrics, render
 from postroad.console.overview import lags, overview
 from postroad.console.parts import ConsoleError, EngineAway, Parts
+from postroad.console.paths import summary
 from postroad.console.pending import LIFE, PendingError, Pendings
 from postroad.console.trace import Tracer
 from postroad.console.trail import Trail
@@ -27,7 +28,7 @@ from postroad.deliver import forgive
 from postroad.message import parse_message_id
 from postroad.message.address import AddressError, routing_domain
 from postroad.message.header import header_end
-from postroad.queue import Done, PathCount, Selector, SelectorError, Suspension, Where, state_named
+from postroad.queue import Done, Selector, SelectorError, Suspension, Where, state_named
 
 _SAMPLE = 10
 _SLICE = 200  # messages worked on between two turns of the loop
@@ -136,19 +137,7 @@ class Console:
         return overview(self.parts) | {"alarms": [alarm._asdict() for alarm in await self.alarms()]}
 
     async def queues(self, wanted: given.Paths, who: str) -> object:
-        found = [
-            count
-            for count in self.parts.queue.summary()
-            if wanted.domain in ("", count.domain) and wanted.binding in ("", count.binding)
-        ]
-        return {"total": len(found), "paths": [self._count(count) for count in found[: wanted.limit]]}
-
-    def _count(self, count: PathCount) -> dict[str, Any]:
-        queue = self.parts.queue
-        path = queue.path(count.binding, count.domain)
-        rate = None if path is None else self.watch.rate(count.binding, count.domain, path.settled, self.parts.now())
-        held = queue.suspensions.holding(count.binding, count.domain) is not None
-        return count._asdict() | {"rate": rate, "suspended": held}
+        return summary(self.parts, self.watch, wanted)
 
     async def listing(self, wanted: given.Listing, who: str) -> object:
         where = Where(wanted.domain, wanted.binding, state_named(wanted.state))
@@ -184,6 +173,10 @@ class Console:
     async def explain_path(self, wanted: given.OnePath, who: str) -> object:
         return explain_path(self.parts, self.watch, wanted.binding, wanted.domain)
 
+    def _goes_by(self, domain: str, path: str) -> bool:
+        """Does mail of this domain go by the sessions of that path?"""
+        return domain == path or self.parts.queue.rollups.carries(path, domain)
+
     async def suspensions(self, _: given.Arguments, who: str) -> object:
         return {"suspensions": [rule_row(rule) for rule in self.parts.queue.suspensions.rules.values()]}
 
@@ -194,7 +187,7 @@ class Console:
         """An async iterator of lines."""
         if not wanted.domain and not wanted.peer:
             raise ConsoleError("name a domain or a peer")
-        lines = await self._tracer.trace(wanted.domain, wanted.peer, wanted.seconds)
+        lines = await self._tracer.trace(wanted.domain, wanted.peer, wanted.seconds, self._goes_by)
         await self._tell(who, "trace", "begin", arguments=msgspec.to_builtins(wanted))
         return lines
 
@@ -373,11 +366,15 @@ class Console:
             raise ConsoleError(f"the suspensions can't be written, so a restart would forget it: {error}") from error
 
 
+_PATHS = (given.Paths, given.OnePath, given.Trace)
+
+
 def routed(wanted: Any) -> Any:
     """With its domain as paths are named, A-labels in lower case: a stop that names one otherwise would stop nothing.
-    Raises AddressError. What is suspended already can be named as it stands."""
+    Raises AddressError. What is suspended already can be named as it stands; so can a path of several domains, whose
+    name has a blank in it."""
     domain = getattr(wanted, "domain", "")
-    if not domain or isinstance(wanted, given.Resume):
+    if not domain or isinstance(wanted, given.Resume) or (isinstance(wanted, _PATHS) and " " in domain):
         return wanted
     return msgspec.structs.replace(wanted, domain=routing_domain(domain))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from postroad.console.history import History, history
 from postroad.console.parts import ConsoleError, Parts
+from postroad.console.paths import members, rate_of
 from postroad.console.watch import Watch
 from postroad.deliver import PathLook, look
 from postroad.message import id_time
@@ -40,21 +41,27 @@ def row(found: Standing) -> dict[str, Any]:
 
 
 def explain_path(parts: Parts, watch: Watch, binding: str, domain: str) -> dict[str, Any]:
+    """domain: or the name of a path that several share."""
     path = parts.queue.path(binding, domain)
-    active = 0 if path is None else path.active
-    seen = look(parts.deliverer, binding, domain, active, parts.now())
-    if path is None and seen is None:
+    whole = parts.queue.rollups.get(binding, domain)
+    rollup = whole or parts.queue.rollups.of(binding, domain)
+    paths = list(whole.members) if whole is not None else [path] if path is not None else []
+    active, delayed = sum(each.active for each in paths), sum(each.waiting for each in paths)
+    seen = look(parts.deliverer, binding, domain, active if rollup is None else rollup.order.standing, parts.now())
+    if not paths and seen is None:
         raise ConsoleError(f"nothing is queued for {domain} on binding {binding}, and no connection is open")
     held = parts.queue.suspensions.holding(binding, domain)
     told: dict[str, Any] = {
         "binding": binding,
         "domain": domain,
         "active": active,
-        "delayed": 0 if path is None else path.waiting,
-        "in_flight": 0 if path is None else path.live - path.active - path.waiting,
-        "next_due": None if path is None or path.wake == float("inf") else path.wake,
-        "rate": None if path is None else watch.rate(binding, domain, path.settled, parts.now()),
+        "delayed": delayed,
+        "in_flight": sum(each.live for each in paths) - active - delayed,
+        "next_due": min((each.wake for each in paths if each.wake != float("inf")), default=None),
+        "rate": rate_of(watch, paths, parts.now()),
         "suspended": None if held is None else _hold(held.until, held.note),
+        "rollup": "" if rollup is None else rollup.name,
+        "domains": [domain] if rollup is None else members(rollup),
         "curfew_until": None,
         "limits": [],
         "hosts": [],
@@ -183,7 +190,7 @@ def _outlook(parts: Parts, watch: Watch, found: Standing) -> dict[str, Any]:
         text = f"it is on its way to {on[0].host} [{on[0].address}], step {on[0].step}" if on else "it is being handled"
         return {"waits_for": text, "position": None, "eta": None}
     waits = explain_path(parts, watch, found.binding, found.domain)
-    rate: float | None = waits["rate"]
+    rate: float | None = waits["rate"] if path.rollup is None else rate_of(watch, path.rollup.members, parts.now())
     held = waits["suspended"] or waits["curfew_until"]
     if found.state is State.DELAYED:
         text = f"its time, in {max(0.0, found.next_attempt - wall):.0f} s"

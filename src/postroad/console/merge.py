@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from postroad.console.paths import MEMBERS
+
 Answers = Mapping[int, Any]  # by engine: what it answered, as decoded from JSON
 
 SAMPLE = 10  # messages of a selection that are shown
@@ -54,6 +56,11 @@ def _total(values: Iterable[float | None]) -> float | None:
     """None: nobody could say."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def _names(lists: Iterable[list[str]]) -> list[str]:
+    """As many as one engine would tell."""
+    return [*dict.fromkeys(name for some in lists for name in some)][:MEMBERS]
 
 
 def _soonest(values: Iterable[float | None]) -> float | None:
@@ -113,6 +120,7 @@ def _paths(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "next_due": _soonest(row["next_due"] for row in some),
             "rate": _total(row["rate"] for row in some),
             "suspended": any(row["suspended"] for row in some),
+            "domains": _names(row["domains"] for row in some),
         }
         for some in by_path.values()
     ]
@@ -171,6 +179,8 @@ def _path(asked: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
         "next_due": _soonest(one["next_due"] for one in ones),
         "rate": _total(one["rate"] for one in ones),
         "suspended": _first(one["suspended"] for one in ones),
+        "rollup": _first(one["rollup"] or None for one in ones) or "",
+        "domains": _names(one["domains"] for one in ones),
         "limits": [
             limit | {"text": f"engine {number}: {limit['text']}"}
             for number, one in answers.items()
@@ -236,7 +246,8 @@ def _status(asked: Mapping[str, Any], answers: Answers) -> list[Any]:
 def _queues(asked: Mapping[str, Any], answers: Answers) -> list[list[Any]]:
     """queue.PathCount: binding, domain, active, delayed, in_flight, next_due."""
     names = ("binding", "domain", "active", "delayed", "in_flight", "next_due")
-    rows = [dict(zip(names, row, strict=True), rate=None, suspended=False) for one in answers.values() for row in one]
+    unsaid: dict[str, Any] = {"rate": None, "suspended": False, "domains": []}
+    rows = [dict(zip(names, row, strict=True)) | unsaid for one in answers.values() for row in one]
     return [[row[name] for name in names] for row in _paths(rows)]
 
 

@@ -18,14 +18,17 @@ _SESSIONS = 10_000  # dialogues followed at once
 
 
 class _Listener:
-    def __init__(self, domain: str, network: IPv4Network | IPv6Network | None) -> None:
+    def __init__(
+        self, domain: str, network: IPv4Network | IPv6Network | None, goes_by: Callable[[str, str], bool]
+    ) -> None:
         self.domain = domain
+        self.goes_by = goes_by
         self.network = network
         self.lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_BEHIND)
         self.lost = 0
 
     def wants(self, domain: str, peer: str) -> bool:
-        if self.domain and self.domain != domain:
+        if self.domain and not self.goes_by(self.domain, domain):
             return False
         if self.network is None:
             return True
@@ -58,12 +61,15 @@ class Tracer:
         self._listeners: list[_Listener] = []
         self._dialogues: dict[object, tuple[Dialogue, list[_Listener]]] = {}
 
-    async def trace(self, domain: str, peer: str, seconds: float) -> AsyncIterator[dict[str, Any]]:
-        """Lines as they pass, for so many seconds. Raises ConsoleError."""
+    async def trace(
+        self, domain: str, peer: str, seconds: float, goes_by: Callable[[str, str], bool] = str.__eq__
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Lines as they pass, for so many seconds. goes_by(domain, path): does that path's session carry the domain's
+        mail? Raises ConsoleError."""
         network = network_of(peer)
         if len(self._listeners) >= _MOST:
             raise ConsoleError(f"{_MOST} traces are running already")
-        listener = _Listener(domain, network)
+        listener = _Listener(domain, network, goes_by)
         if not self._listeners:
             self._install(self)
         self._listeners.append(listener)

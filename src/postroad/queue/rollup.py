@@ -52,6 +52,11 @@ class Rollups:
         """The one that this domain is in."""
         return self._of.get((binding, domain))
 
+    def carries(self, name: str, domain: str) -> bool:
+        """Is this domain in one of that name, whatever the binding?"""
+        of = self._of
+        return any(of.get((binding, domain)) is each for (binding, at), each in self._by_name.items() if at == name)
+
     def join(self, binding: str, domain: str, name: str) -> None:
         """From now on the domain's mail is given out as that of `name`, which is made if it is not there. The domain
         must be in none."""
