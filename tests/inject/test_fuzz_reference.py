@@ -216,3 +216,17 @@ def test_the_same_replies_and_the_same_messages(rounds: int) -> None:
         logged_in += server.logged_in
     # They must get somewhere, else nothing is compared.
     assert min(letters, refused, secured * 5, logged_in * 10) > rounds / 5
+
+
+_TO = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
+FINDS = [
+    # Too big, and the last octet is a bare CR: that was not told.
+    _TO + b"BDAT 3501 LAST\r\n" + b"x" * 3500 + b"\r",
+    _TO + b"BDAT 3501\r\n" + b"x" * 3500 + b"\rBDAT 1 LAST\r\n\n",
+]
+
+
+@pytest.mark.parametrize("said", FINDS)
+def test_what_was_found(said: bytes) -> None:
+    compare([said])
+    compare([said[at : at + 1] for at in range(len(said))])

@@ -173,11 +173,12 @@ class ChunkReader(Reader):
 
     def result(self) -> tuple[bytes, bool] | Reply:
         """The content, and whether a line begins with a dot; or why it is refused."""
+        # First, so that it is told of a message that is too big as well: as of any other bare line end.
+        if self._tail.endswith(b"\r"):
+            return replies.BARE_LINE_END
         fault = self.fault
         if fault is not None:
             return fault
-        if self._tail.endswith(b"\r"):
-            return replies.BARE_LINE_END
         content = b"".join(self._pieces)
         if content and not content.endswith(b"\r\n"):
             # Sent on by DATA it would get this CRLF anyway, and without it the final dot would not be one.
