@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from postroad.store import suppressionlist
 from postroad.store.kind import Kind
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (suppressionlist.SEEN,)
