@@ -75,8 +75,9 @@ class Database:
         except TimeoutError:
             raise StoreBusy("another change takes too long") from None
         try:
-            with _told():
+            with _told() as stage:
                 async with self.writer.begin() as tx:
+                    stage.connected = True
                     tx.info.pop(SEQ, None)
                     if not self.is_sqlite:
                         await tx.execute(text(f"SET LOCAL lock_timeout = '{int(self._timeout * 1000)}ms'"))
@@ -91,8 +92,9 @@ class Database:
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A consistent view; writing is refused. Raises StoreError."""
-        with _told():
+        with _told() as stage:
             async with self._reader.connect() as connection, connection.begin():
+                stage.connected = True
                 if not self.is_sqlite:
                     await connection.execute(text("SET TRANSACTION READ ONLY"))
                 yield connection
@@ -118,12 +120,18 @@ def sqlite_url(path: object) -> str:
     return str(URL.create("sqlite", database=str(path)))
 
 
+class _Stage:
+    connected = False
+
+
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told() -> Iterator[_Stage]:
+    """Errors of the database as our own; those of files and sockets only while we connect: later they are others'."""
+    stage = _Stage()
     try:
-        yield
+        yield stage
     except Exception as error:
-        told = translated(error)
+        told = None if stage.connected and isinstance(error, OSError) else translated(error)
         if told is None:
             raise
         raise told from error

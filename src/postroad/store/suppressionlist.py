@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from postroad.message.address import parse_mailbox
 from postroad.store.changes import changed_all
 from postroad.store.kind import Id, Kind
-from postroad.store.suppressions import KIND, entry_key, fold
+from postroad.store.suppressions import KIND, entry_key, fold, packed
 from postroad.store.tables.suppressions import suppressions as table
 from postroad.store.upsert import upsert
 
@@ -225,7 +225,7 @@ async def _everything(connection: AsyncConnection) -> AsyncIterator[tuple[Id, An
         yield (row.subaccount, row.key), _until(row)
 
 
-SEEN = Kind(KIND, _load, _everything)
+SEEN = Kind(KIND, _load, _everything, packed)
 
 
 # --- parts of statements ----------------------------------------------------------------------------------------------
