@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from postroad.serve.logs import configure_log
+from postroad.serve.logs import configure_log, for_commands
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,45 @@ def test_a_reader_that_has_gone_and_a_full_disk_are_no_errors(monkeypatch: pytes
             # What stands in the file's own buffer would be written when it is closed, and fail there.
             monkeypatch.undo()
             os.dup2(os.open(os.devnull, os.O_WRONLY), where.fileno())
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+HOSTILE = ["\x1b[2J", "a\x1b]0;title\x07b", "\x9b2J", "turned \u202e round", "two\nlines", "over\rwritten"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_strangers_wrote_does_not_command_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, text: str
+) -> None:
+    out = _Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    configure_log("engine-1")
+    structlog.get_logger().warning(
+        "policy_failed", problem=text, reasons=[text], found={"of": text}, error=ValueError(text)
+    )
+    for_commands()
+    structlog.get_logger().warning("policy_failed", problem=text, error=ValueError(text))
+    written = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())  # colours are ours
+    assert len(written.split("\n")) == 3 and written.count("policy_failed") == 2
+    assert [c for c in written if not c.isprintable() and c != "\n"] == []
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_traceback_tells_the_place_and_no_values(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    def broken(secret: str) -> None:
+        raise ValueError("broken \x1b[2J here")
+
+    out = _Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    configure_log("engine-1")
+    try:
+        broken("correct" + " horse")
+    except ValueError as error:
+        structlog.get_logger().error("failed", exc_info=error)
+    written = out.getvalue()
+    assert "in broken" in written and "correct horse" not in written and "\x1b[2J" not in written
