@@ -6,11 +6,31 @@ from urllib.parse import quote
 
 import pytest
 
+from postroad.api.resources.suppressionlist import folded
+from postroad.message.address import AddressError
 from postroad.store.suppressionlist import COMPLIANCE, Suppression, put
 from tests.api.office import Open
 
 DONE = {"results": {"message": "Suppression List successfully updated"}}
 MISSING = {"errors": [{"message": "Recipient could not be found"}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("A.B@Example.COM", "a.b@example.com"),
+        (" x@BÜCHER.example ", "x@xn--bcher-kva.example"),
+        ("É@x.test", "é@x.test"),
+    ],
+)
+def test_addresses_are_folded(given: str, wanted: str) -> None:
+    assert folded(given) == wanted
+
+
+@pytest.mark.parametrize("bad", ["", "x", "a@b@", "a\r\nb@c.test", "@x.test", "a@-.test", "x" * 400 + "@a.test"])
+def test_what_is_no_address(bad: str) -> None:
+    with pytest.raises(AddressError):
+        folded(bad)
 
 
 async def rows(management: Open, query: str = "", **more: int) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroad.message.address import AddressError
 from postroad.store.database import Database
 from postroad.store.suppressionlist import (
     COMPLIANCE,
@@ -15,7 +14,6 @@ from postroad.store.suppressionlist import (
     Search,
     Suppression,
     all_rows,
-    folded,
     of_recipient,
     put,
     remove,
@@ -32,24 +30,6 @@ def row(
     recipient: str = "a@b.test", *, transactional: bool = False, subaccount: int = 0, **more: object
 ) -> Suppression:
     return Suppression(subaccount, recipient, transactional, **more)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        ("A.B@Example.COM", "a.b@example.com"),
-        (" x@BÜCHER.example ", "x@xn--bcher-kva.example"),
-        ("É@x.test", "é@x.test"),
-    ],
-)
-def test_addresses_are_folded(given: str, wanted: str) -> None:
-    assert folded(given) == wanted
-
-
-@pytest.mark.parametrize("bad", ["", "x", "a@b@", "a\r\nb@c.test", "@x.test", "a@-.test", "x" * 400 + "@a.test"])
-def test_what_is_no_address(bad: str) -> None:
-    with pytest.raises(AddressError):
-        folded(bad)
 
 
 async def test_rows_are_made_changed_and_taken_away(database: Database) -> None:

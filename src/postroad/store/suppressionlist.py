@@ -13,10 +13,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from postroad.message.address import parse_mailbox
 from postroad.store.changes import changed_all
 from postroad.store.kind import Id, Kind
-from postroad.store.suppressions import KIND, entry_key, fold, packed
+from postroad.store.suppressions import KIND, entry_key, packed
 from postroad.store.tables.suppressions import suppressions as table
 from postroad.store.upsert import upsert
 
@@ -34,7 +33,7 @@ _CHUNK = 400  # rows of one statement
 
 
 class Suppression(NamedTuple):
-    """recipient: as `folded` makes it. created, updated, expires: milliseconds since 1970; expires None: never."""
+    """recipient: as suppressions.fold makes it. created, updated, expires: milliseconds since 1970; expires None: never."""
 
     subaccount: int
     recipient: str
@@ -79,12 +78,6 @@ class Found(NamedTuple):
 
 class CursorError(ValueError):
     """It is none of ours."""
-
-
-def folded(address: str) -> str:
-    """The form in which addresses are compared. Raises AddressError when it is none."""
-    parse_mailbox(address.strip())
-    return fold(address)
 
 
 async def put(tx: AsyncConnection, rows: Sequence[Suppression], now: int) -> int:

@@ -14,20 +14,20 @@ from postroad.api.envelope import Refusal
 from postroad.api.office import Office
 from postroad.api.route import V1, Ask, Nothing, PlainAsk, Results, Route, Told
 from postroad.inject.http import Code, Failure
-from postroad.message.address import AddressError, routing_domain
+from postroad.message.address import AddressError, parse_mailbox, routing_domain
 from postroad.store.suppressionlist import (
     COMPLIANCE,
     SOURCES,
     CursorError,
     Search,
     Suppression,
-    folded,
     of_recipient,
     put,
     remove,
     search,
     summary,
 )
+from postroad.store.suppressions import fold
 
 MAX_ROWS = 10_000
 _MAX_BODY = 50 << 20
@@ -265,6 +265,12 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             refuses_with={400: "The type or the list id is none.", 403: "It is there for compliance.", **none},
         ),
     ]
+
+
+def folded(address: str) -> str:
+    """The form in which addresses are compared. Raises AddressError when it is none."""
+    parse_mailbox(address.strip())
+    return fold(address)
 
 
 def _none() -> Refusal:
