@@ -33,7 +33,7 @@ _CHUNK = 400  # rows of one statement
 
 
 class Suppression(NamedTuple):
-    """recipient: as suppressions.fold makes it. created, updated, expires: milliseconds since 1970; expires None: never."""
+    """recipient: as suppressions.fold makes it. created, updated, expires: milliseconds; expires None: never."""
 
     subaccount: int
     recipient: str
