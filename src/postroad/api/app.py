@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get, post, route
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
 from postroad.api.admin import Admin, admin_routes
+from postroad.api.callers import NO_SUBACCOUNTS, PRIMARY, Admit, Keys, Subaccounts, find_caller, free
 from postroad.api.envelope import JSON, reply
 from postroad.api.openapi import document
 from postroad.api.transmissions import Injection
 from postroad.api.words import application
-from postroad.auth import ApiKeys, AuthFailure, Key
+from postroad.auth import Key
 from postroad.inject.http import Code, Failure
 
 CREATE = ("/api/v1/transmissions", "/api/labs/transmissions")  # labs: an alias that old clients use (api.md 1.1)
@@ -22,38 +22,33 @@ CREATE = ("/api/v1/transmissions", "/api/labs/transmissions")  # labs: an alias 
 
 def make_app(
     injection: Injection,
-    keys: Callable[[], ApiKeys],
+    keys: Callable[[], Keys],
     accepting: Callable[[], bool],
     admin: Admin | None = None,
     processes: Callable[[], Mapping[str, str]] = dict,
+    subaccounts: Subaccounts = NO_SUBACCOUNTS,
+    admit: Admit = free,
 ) -> Litestar:
     """The ASGI application. keys: the valid ones, asked for at each request; accepting: false once we are stopping.
     admin: the console; without one there is no admin API. processes: of the server, and how they are, for whoever asks
-    for our health."""
+    for our health. admit: counts a transmission; returns header fields that tell of it, or raises Failure."""
 
     def told(status: str) -> Response[bytes]:
         known = processes()
         return reply({"results": {"status": status, **({"processes": known} if known else {})}})
 
     def require(connection: ASGIConnection[Any, Any, Any, Any], grant: str) -> Key:
-        result = keys().authenticate(_authorization(connection.scope["headers"]), _peer(connection.scope))
-        if result is AuthFailure.FORBIDDEN:
-            raise Failure(Code.FORBIDDEN, "the key may not be used from this address")
-        if not isinstance(result, Key):
-            raise Failure(Code.UNAUTHORIZED)
-        if not result.may(grant):
-            raise Failure(Code.FORBIDDEN, f"the key lacks the grant {grant!r}")
-        return result
+        return find_caller(connection.scope, grant, keys(), subaccounts).key
 
-    # A coroutine: Litestar runs plain functions in a thread.
-    async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        require(connection, "transmissions")
-
-    @post(list(CREATE), status_code=200, guards=[require_key])
+    @post(list(CREATE), status_code=200)
     async def create_transmission(request: Request[Any, Any, Any]) -> Response[bytes]:
-        _check_subaccount(request.headers.get("x-msys-subaccount"))
-        connection = {"remote_addr": _peer(request.scope)}
-        return reply(await injection.create(request.receive, request.headers, request.query_params, connection))
+        caller = find_caller(request.scope, "transmissions/modify", keys(), subaccounts)
+        told = admit(caller)
+        connection: dict[str, str] = {"remote_addr": caller.peer}
+        if caller.subaccount != PRIMARY:
+            connection["subaccount_id"] = str(caller.subaccount)
+        created = await injection.create(request.receive, request.headers, request.query_params, connection)
+        return reply(created, headers=told)
 
     @route("/health", http_method=["GET", "HEAD"], media_type=MediaType.JSON)
     async def health() -> Response[bytes]:
@@ -74,20 +69,3 @@ def make_app(
 
     verbs = admin_routes(admin, require) if admin is not None else []
     return application([create_transmission, health, ready, openapi, *verbs])
-
-
-def _authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    return next((value for name, value in headers if name == b"authorization"), None)
-
-
-def _peer(scope: Mapping[str, Any]) -> str:
-    client = scope.get("client")
-    return client[0] if client else ""
-
-
-def _check_subaccount(value: str | None) -> None:
-    if value is None or value.strip() == "0":
-        return
-    if not (value.strip().isascii() and value.strip().isdecimal()):
-        raise Failure(Code.INVALID_PARAMS, "X-MSYS-SUBACCOUNT must be a whole number")
-    raise Failure(Code.INVALID_PARAMS, "subaccounts are not available in this version")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from postroad.api.grants import allows
@@ -32,6 +32,9 @@ class NoSubaccounts:
         return None
 
 
+NO_SUBACCOUNTS = NoSubaccounts()
+
+
 class Caller(NamedTuple):
     """subaccount: whose everything is that the request makes or changes. only: what it may see is this one's; None:
     the primary account asked about all. A key of a subaccount always has both alike. peer: the client's address."""
@@ -56,6 +59,14 @@ class Caller(NamedTuple):
 
     def may(self, grant: str) -> bool:
         return allows(self.key.grants, grant)
+
+
+Admit = Callable[[Caller], dict[str, str]]
+
+
+def free(_: Caller) -> dict[str, str]:
+    """Admits everybody."""
+    return {}
 
 
 def find_caller(scope: Mapping[str, Any], grant: str, keys: Keys, subaccounts: Subaccounts) -> Caller:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from litestar import route as litestar_route
 from litestar.response import Stream
 
 from postroad.api.body import BodyReader
-from postroad.api.callers import PRIMARY, Caller
+from postroad.api.callers import PRIMARY, Admit, Caller, free
 from postroad.api.envelope import JSON
 from postroad.api.office import Office
 from postroad.api.query import read_query
@@ -26,14 +26,9 @@ _WORTH = 1024  # octets of an answer from which on it is packed
 _NAMES = re.compile(r"\{(\w+)\}")
 _encode = msgspec.json.Encoder().encode
 _NOBODY = Caller(PRIMARY, PRIMARY, Key("", frozenset()), "")
-Admit = Callable[[Caller], dict[str, str]]
 
 
-def _free(_: Caller) -> dict[str, str]:
-    return {}
-
-
-def served(route: Route[Any, Any], office: Office, admit: Admit = _free) -> Any:
+def served(route: Route[Any, Any], office: Office, admit: Admit = free) -> Any:
     """A handler of Litestar. admit: counts the request; returns header fields that tell of it, or raises Failure."""
 
     async def handle(request: Request[Any, Any, Any]) -> Response[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postroad.api.body import Budget
-from postroad.api.callers import Caller, Keys, NoSubaccounts, Subaccounts, find_caller
+from postroad.api.callers import NO_SUBACCOUNTS, Caller, Keys, Subaccounts, find_caller
 from postroad.config.schema import Config
 from postroad.net import Clock
 from postroad.store.database import Database
@@ -19,13 +19,13 @@ _HELD = 256 << 20  # octets of request bodies at once
 class Office:
     """database: a writing transaction tells store.changed what the engines must hear of; `begin` returns when they have
     heard it, so what a client made is there for its next request on any engine. config: what counts now. ask: puts a
-    verb of the console to the engines (see console.JointConsole.ask), for resources that live there."""
+    verb of the console to the engines (see console.JointConsole.ask_all), for resources that live there."""
 
     database: Database
     clock: Clock
     config: Callable[[], Config]
     keys: Keys
-    subaccounts: Subaccounts = field(default_factory=NoSubaccounts)
+    subaccounts: Subaccounts = NO_SUBACCOUNTS
     ask: Callable[..., Awaitable[Any]] | None = None
     budget: Budget = field(default_factory=lambda: Budget(_HELD))
 

@@ -18,6 +18,7 @@ from postroad.api.handling import served
 from postroad.api.listening import Listening
 from postroad.api.local import PEER, short
 from postroad.api.office import Office
+from postroad.api.rates import Buckets
 from postroad.api.route import Route
 from postroad.api.words import application
 
@@ -27,10 +28,15 @@ _MAX_DISCARD = 64 << 20
 
 
 class OfficeServer:
-    """Start it, then close it. path: of the socket."""
+    """Start it, then close it. path: of the socket. Construct it inside the running event loop."""
 
     def __init__(self, office: Office, routes: Iterable[Route[Any, Any]], path: Path) -> None:
-        app = application([served(route, office) for route in routes])
+        def limit() -> tuple[float, int]:
+            http = office.config().http
+            return http.rate, http.rate_burst
+
+        buckets = Buckets(asyncio.get_running_loop().time, limit)
+        app = application([served(route, office, buckets.admit) for route in routes])
 
         async def introduced(scope: Any, receive: Any, send: Any) -> None:
             peer = header(scope["headers"], PEER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable, Sequence
 from socket import socket
 from typing import Any
@@ -12,8 +13,11 @@ from postroad.api.admin import Admin
 from postroad.api.adminpaths import BASE as ADMIN
 from postroad.api.app import CREATE, make_app
 from postroad.api.body import Budget
+from postroad.api.callers import NO_SUBACCOUNTS, Subaccounts
 from postroad.api.listening import Listening
+from postroad.api.rates import Buckets
 from postroad.api.stamp import App
+from postroad.api.tls import HttpsDoor
 from postroad.api.transmissions import Injection
 from postroad.auth import ApiKeys
 from postroad.config.schema import HttpOptions
@@ -47,6 +51,7 @@ class HttpServer:
         rng: random.Random,
         admin: Admin | None = None,
         control: App | None = None,
+        subaccounts: Subaccounts = NO_SUBACCOUNTS,
         is_pool: Callable[[str], bool] = lambda name: False,
         jobs: Jobs | None = None,
     ) -> None:
@@ -61,7 +66,18 @@ class HttpServer:
         )
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget, jobs, options.job_above)
-        app = make_app(injection, lambda: self.keys, lambda: self._accepting, admin, lambda: self.processes)
+        buckets = Buckets(
+            lambda: asyncio.get_running_loop().time(), lambda: (options.transmission_rate, options.rate_burst)
+        )
+        app = make_app(
+            injection,
+            lambda: self.keys,
+            lambda: self._accepting,
+            admin,
+            lambda: self.processes,
+            subaccounts,
+            buckets.admit,
+        )
 
         self._listening = Listening(
             app if control is None else shared_out(app, control),
@@ -72,31 +88,54 @@ class HttpServer:
             max_discard=max(4 * options.max_body, _MIN_DISCARD),
         )
         self._servers = self._listening.servers
+        self._tls = HttpsDoor(options) if options.tls_address else None
 
-    async def start(self, *, reuse_port: bool = False, sockets: Sequence[socket] = ()) -> None:
+    async def start(
+        self, *, reuse_port: bool = False, sockets: Sequence[socket] = (), tls_sockets: Sequence[socket] = ()
+    ) -> None:
         """Listen; on these sockets, where others have bound them for us. Raises OSError when the address can't be had,
         ValueError when it is none."""
-        host, port = _split(self._options.address)
-        loop = asyncio.get_running_loop()
         self._listening.load()
+        await self._listen(self._options.address, sockets, None, reuse_port)
+        if self._tls is not None:
+            await self._listen(self._options.tls_address, tls_sockets, self._tls.context, reuse_port)
+
+    async def _listen(
+        self, address: str, sockets: Sequence[socket], context: ssl.SSLContext | None, reuse_port: bool
+    ) -> None:
+        loop = asyncio.get_running_loop()
         connect = self._listening.connect
         for sock in sockets:
-            self._servers.append(await loop.create_server(connect, sock=sock, backlog=_BACKLOG))
+            self._servers.append(await loop.create_server(connect, sock=sock, backlog=_BACKLOG, ssl=context))
         if sockets:
             return
+        host, port = _split(address)
         if reuse_port:
-            server = await loop.create_server(connect, host, port, backlog=_BACKLOG, reuse_port=True)
+            server = await loop.create_server(connect, host, port, backlog=_BACKLOG, ssl=context, reuse_port=True)
         else:
-            server = await loop.create_server(connect, host, port, backlog=_BACKLOG)
+            server = await loop.create_server(connect, host, port, backlog=_BACKLOG, ssl=context)
         self._servers.append(server)
+
+    def reload_certificates(self) -> None:
+        """Read their files again."""
+        if self._tls is not None:
+            self._tls.reload()
 
     @property
     def address(self) -> str:
         """HOST:PORT that we listen on."""
+        return self._bound(0)
+
+    @property
+    def tls_address(self) -> str:
+        """The same for TLS."""
+        return self._bound(-1)
+
+    def _bound(self, which: int) -> str:
         bound = [sock for server in self._servers for sock in server.sockets]
         if not bound:
             raise RuntimeError("the server does not listen")
-        host, port = bound[0].getsockname()[:2]
+        host, port = bound[which].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property

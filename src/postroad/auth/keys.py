@@ -18,11 +18,12 @@ GRANTS = ("transmissions", "metrics", "admin", "smtp")
 
 class Key(NamedTuple):
     """A key that was recognised. grants: words of GRANTS; admin implies metrics. subaccount: the one it is bound to;
-    None: it is the primary account's, and may act for all."""
+    None: it is the primary account's, and may act for all. rate: HTTP requests a second; 0: what the server allows."""
 
     label: str
     grants: frozenset[str] = frozenset(("transmissions",))
     subaccount: int | None = None
+    rate: float = 0.0
 
     def may(self, grant: str) -> bool:
         return grant in self.grants or (grant == "metrics" and "admin" in self.grants)
@@ -60,7 +61,9 @@ class ApiKeys:
             for grant in key.grants:
                 if grant not in GRANTS:
                     raise ValueError(f"API key {key.label!r}: {grant!r} is no grant; known: {', '.join(GRANTS)}")
-            self._entries[bytes.fromhex(key.sha256)] = _Entry(Key(key.label, frozenset(key.grants)), networks)
+            self._entries[bytes.fromhex(key.sha256)] = _Entry(
+                Key(key.label, frozenset(key.grants), rate=key.rate), networks
+            )
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -62,12 +62,15 @@ def _policy(generation: Generation) -> Iterator[_Part]:
 
 def _keys(generation: Generation) -> Iterator[_Part]:
     """Certificates of listeners, secrets for logins elsewhere. Those in the environment are the server's business."""
+    from postroad.api.tls import HttpsDoor
     from postroad.deliver.login import read_secret
     from postroad.inject.certificates import Certificates
 
     for at, listener in enumerate(generation.config.listener):
         if listener.tls != "no":
             yield _Part(f"listener[{at}]", "certificates", partial(Certificates, listener), (OSError, ValueError))
+    if generation.config.http.tls_address:
+        yield _Part("http", "certificates", partial(HttpsDoor, generation.config.http), (OSError, ValueError))
     for name in generation.origins:
         section, _, option = name.rpartition(".")
         if option == "smtp_auth_secret" and (place := _value(generation.config, name)).startswith("file:"):

@@ -86,6 +86,8 @@ def _unique_addresses(config: Config) -> Iterator[Finding]:
     ]
     if config.http.address:
         places.append((("http", "address"), config.http.address))
+    if config.http.tls_address:
+        places.append((("http", "tls_address"), config.http.tls_address))
     seen: list[tuple[str, int, str]] = []
     for path, text in places:
         try:
@@ -194,6 +196,10 @@ def _http(config: Config) -> Iterator[Finding]:
         if key.sha256 in seen:
             yield Finding(("http", "keys", index, "sha256"), f"is the key of keys[{seen[key.sha256]}] already")
         seen[key.sha256] = index
+    if config.http.tls_address and not config.http.certificates:
+        yield Finding(("http", "certificates"), "TLS needs at least one")
+    if config.http.tls_address and not config.http.address:
+        yield Finding(("http", "tls_address"), "needs http.address beside it")
     if config.http.address and not config.http.keys:
         yield Finding(("http", "keys"), "there is no key: every request will be refused", False)
 

@@ -315,6 +315,7 @@ class ApiKey(Section, frozen=True, kw_only=True):
         list[str],
         Meta(description="What it may do: transmissions, metrics (scrape them), admin (the console's), smtp (AUTH)."),
     ] = field(default_factory=lambda: ["transmissions"])
+    rate: Annotated[float, Meta(ge=0, description="HTTP requests a second; 0: as `http` says.")] = 0.0
 
 
 class SmtpUser(Section, frozen=True, kw_only=True):
@@ -370,6 +371,21 @@ class HttpOptions(Section, frozen=True, kw_only=True):
     schedule_delete: Annotated[
         Duration, Meta(ge=60, description="Time before its start from which on a transmission can't be deleted.")
     ] = Duration(600)
+    rate: Annotated[
+        float,
+        Meta(
+            ge=0, description="Requests a second a key may make of all but POST /transmissions; more get 429. 0: any."
+        ),
+    ] = 0.0
+    transmission_rate: Annotated[
+        float, Meta(ge=0, description="The same for POST /transmissions, in each engine. 0: any.")
+    ] = 0.0
+    rate_burst: Annotated[int, Meta(ge=1, description="How many of them may come at once.")] = 50
+    tls_address: Annotated[str, Meta(description='HOST:PORT of the same API over TLS; "": none.')] = ""
+    certificates: Annotated[list[CertificateOptions], Meta(description="Certificates of `tls_address`.")] = field(
+        default_factory=list
+    )
+    tls_min_version: Annotated[TlsVersion, Meta(description="Oldest TLS version that clients may use.")] = "1.2"
     keys: Annotated[list[ApiKey], Meta(description="API keys.")] = field(default_factory=list)
 
 

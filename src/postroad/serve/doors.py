@@ -69,6 +69,12 @@ class Doors:
         count = len(config.listener)
         return tuple(wanted[:count]), wanted[count] if config.http.address else ()
 
+    def tls_of(self, engine: int, config: Config) -> tuple[int, ...]:
+        """The descriptors for HTTP over TLS, after `of`."""
+        if not config.http.tls_address:
+            return ()
+        return tuple(sock.fileno() for sock in self._sockets[engine][_keys(config)[-1]])
+
     def shut(self, engine: int) -> None:
         """This engine takes no connections for a while: let others have them."""
         for sockets in self._sockets[engine].values():
@@ -105,10 +111,12 @@ class Doors:
 
 
 def _keys(config: Config) -> list[_Key]:
-    """Of the listeners, in order, and of HTTP, if it is there."""
+    """Of the listeners, in order, of HTTP and of HTTP over TLS, if they are there."""
     addresses = [listener.address for listener in config.listener]
     if config.http.address:
         addresses.append(config.http.address)
+    if config.http.tls_address:
+        addresses.append(config.http.tls_address)
     seen: Counter[str] = Counter()
     found = []
     for address in addresses:

@@ -17,7 +17,7 @@ from postroad.config.schema import Config
 from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
-from postroad.inject import MsysApi, SmtpListener
+from postroad.inject import MsysApi, Refusals, SmtpListener, Told
 from postroad.journal import JOB, Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
@@ -186,7 +186,7 @@ class Engine:
                 acceptor=marked(
                     MsysApi(
                         Intake(
-                            sealing(self._signing, options, config, self.policies.keys, clock.wall),
+                            Told(sealing(self._signing, options, config, self.policies.keys, clock.wall), refusals),
                             self.policies.hooks,
                             options.address,
                         ),
@@ -201,8 +201,10 @@ class Engine:
                 resolver=resolver,
                 users=users,
                 hooks=self.policies.hooks,
+                refusals=refusals,
             )
             for options in config.listener
+            for refusals in (Refusals(self._signing.rejected, options.max_rejection_events),)
         ]
         self.http = (
             HttpServer(
@@ -238,9 +240,14 @@ class Engine:
             else None
         )
 
-    async def start(self, listeners: Sequence[Sequence[socket]] = (), http: Sequence[socket] = ()) -> None:
-        """Take new mail at once; what the journal held is loaded meanwhile. listeners, http: bound sockets for each
-        listener and for HTTP, where others have bound them."""
+    async def start(
+        self,
+        listeners: Sequence[Sequence[socket]] = (),
+        http: Sequence[socket] = (),
+        https: Sequence[socket] = (),
+    ) -> None:
+        """Take new mail at once; what the journal held is loaded meanwhile. listeners, http, https: bound sockets for
+        each listener and for HTTP, where others have bound them."""
         self._recovery = asyncio.get_running_loop().create_task(self._recover())
         try:
             if self._policy is not None:
@@ -252,7 +259,7 @@ class Engine:
                 await listener.start(listeners[at] if listeners else ())
             self.deliverer.doors(place for listener in self.listeners for place in listener.addresses)
             if self.http is not None:
-                await self.http.start(reuse_port=self._reuse_port, sockets=http)
+                await self.http.start(reuse_port=self._reuse_port, sockets=http, tls_sockets=https)
             if self.tls_reporter is not None:
                 await self.tls_reporter.start()
         except BaseException:
@@ -289,6 +296,7 @@ class Engine:
         keys = ApiKeys(config.http.keys)
         if self.http is not None:
             self.http.keys = keys
+            self.http.reload_certificates()
         users = SmtpUsers(config.smtp_user, keys)
         for listener in self.listeners:
             listener.reconfigure(users)

@@ -29,6 +29,7 @@ from postroad.serve.lending import borrower, counted
 from postroad.serve.line import CONTROL_API, RemoteConsole
 from postroad.serve.link import Link
 from postroad.serve.reload import Swaps, live_part
+from postroad.serve.transmissions import Desk
 from postroad.serve.windows import rate_windows
 
 log = structlog.get_logger()
@@ -111,6 +112,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             raise ValueError(str(error)) from error
         return swaps.prepare(new)
 
+    desk = Desk(engine.queue.jobs, clock, lambda: engine.config.http.schedule_delete)
     answers: dict[str, Answer] = {
         "status": engine.stats,
         "queues": engine.paths,
@@ -120,11 +122,14 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         "generation": lambda: swaps.current.number,
         "samples": engine.console.samples,
         "hold": engine.console.hold,
+        "transmissions": desk.rows,
+        "cancel_transmissions": desk.cancel,
     }
     try:
         await engine.start(
             [[socket.socket(fileno=fd) for fd in fds] for fds in start.listeners],
             [socket.socket(fileno=fd) for fd in start.http],
+            [socket.socket(fileno=fd) for fd in start.https],
         )
     except PluginError as error:
         raise StartError(str(error)) from error

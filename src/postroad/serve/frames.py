@@ -26,7 +26,7 @@ class Name(NamedTuple):
 
 class Start(Frame, frozen=True):
     """Supervisor -> child, the first frame: be this. generation: see `pack`. listeners: descriptors of the sockets of
-    each [[listener]], in order; http: those of [http]. Both are for engines only."""
+    each [[listener]], in order; http, https: those of [http]. All are for engines only."""
 
     kind: str
     number: int
@@ -34,6 +34,7 @@ class Start(Frame, frozen=True):
     generation: bytes
     listeners: tuple[tuple[int, ...], ...] = ()
     http: tuple[int, ...] = ()
+    https: tuple[int, ...] = ()
 
     @property
     def name(self) -> Name:

@@ -139,8 +139,9 @@ class Supervisor:
         fds: list[int] = [self._lock.fd]
         if name.kind == ENGINE:
             listeners, http = self._doors.of(name.number, generation.config)
-            start = Start(name.kind, name.number, self._engines, pack(generation), listeners, http)
-            fds += [fd for each in listeners for fd in each] + [*http]
+            https = self._doors.tls_of(name.number, generation.config)
+            start = Start(name.kind, name.number, self._engines, pack(generation), listeners, http, https)
+            fds += [fd for each in listeners for fd in each] + [*http, *https]
         ours, theirs = pair()
         with theirs:
             try:
