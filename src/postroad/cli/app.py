@@ -21,6 +21,7 @@ from postroad.cli.serve import serve
 from postroad.cli.smtpuser import smtp_user
 from postroad.cli.store import app as store_app
 from postroad.cli.trace import trace
+from postroad.cli.transmission import app as transmission_app
 from postroad.lab.command import app as lab_app
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(serve)
+app.add_typer(transmission_app, name="transmission")
 app.add_typer(config_app, name="config")
 app.add_typer(queue_app, name="queue")
 app.add_typer(message_app, name="message")

@@ -167,7 +167,7 @@ class Rewrite(NamedTuple):
 
 class LiveMail(NamedTuple):
     """A mail record with at least one message that is not done. size: octets of trace and content. carried: it is a
-    copy, made by compaction or from another journal; what was to be written beside its original is long written."""
+    copy made by compaction: what was to be written with its original was written long ago."""
 
     place: int
     received_ms: int

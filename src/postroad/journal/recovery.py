@@ -166,7 +166,7 @@ class Recovery:
             if row.meta is None:
                 self._damaged(segment, scanner, row, "the message's envelope is damaged", live)
                 continue
-            found.append(LiveMail(place, row.head.received_ms, row.body_length, row.meta, live, row.moved or row.homed))
+            found.append(LiveMail(place, row.head.received_ms, row.body_length, row.meta, live, row.moved))
             if len(found) >= batch:
                 yield found
                 found = []

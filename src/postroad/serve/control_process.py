@@ -37,6 +37,7 @@ from postroad.serve.line import CONTROL_HTTP, SocketLine
 from postroad.serve.link import Link
 from postroad.serve.office import OfficeKeeper
 from postroad.serve.reload import Generations, Reloaded
+from postroad.serve.transmissions import JointDesk
 
 log = structlog.get_logger()
 
@@ -246,14 +247,15 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         raise StartError(str(error)) from error
     data_dir = unpack(start.generation).data_dir
     folder = run_folder(data_dir)
-    answers = control.answers()
+    desk = JointDesk(control.console.ask_all)
+    answers = {**control.answers(), "transmissions": desk.rows, "cancel_transmissions": desk.cancel}
     servers = [
         ControlServer(data_dir, answers, control.console),
         ControlServer(folder, answers, control.console, socket_name=CONTROL_HTTP, trusting=True),
     ]
     await _open(servers[0], data_dir.mkdir, f"the control socket in {data_dir} can't be opened")
     await _open(servers[1], folder.mkdir, f"the socket for engines in {folder} can't be opened")
-    office = OfficeKeeper(data_dir, folder, lambda: control.generations.current.config, control.console.ask)
+    office = OfficeKeeper(data_dir, folder, lambda: control.generations.current.config, control.console.ask_all)
     office.start()
     link.send(Ready())
     await stop.wait()

@@ -86,6 +86,8 @@ class Generation:
 
     def start(self) -> None:
         """Once the journal is recovered: before, it is not known which jobs there are, and how far they are."""
+        if self._stopping.is_set():
+            return
         self.jobs.woken = self._work.set
         self._task = self._loop.create_task(self._run())
 

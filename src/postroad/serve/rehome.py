@@ -23,6 +23,7 @@ import structlog
 from postroad.config.schema import Config
 from postroad.events import EventEncoder, Kind
 from postroad.journal import (
+    JOB,
     Event,
     Journal,
     JournalDamaged,
@@ -35,6 +36,7 @@ from postroad.journal import (
 )
 from postroad.net import Clock, SystemClock
 from postroad.queue.endings import lost_event
+from postroad.queue.jobs import is_job
 from postroad.queue.stored import common_event, decode_dues
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Ready, Start, unpack
@@ -102,6 +104,8 @@ def _open(config: Config, data_dir: Path, clock: Clock, number: int) -> Journal:
 
     def injection(message_id: int, index: int, mail: LiveMail) -> Event:
         """As the engine would make it again."""
+        if is_job(mail.meta):
+            return Event(message_id, 0, b"", flags=JOB, next_attempt_ms=message_id)
         common, binding, connection = common_event(mail.meta, index)
         payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding, connection)
         return Event(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
@@ -145,7 +149,7 @@ class Removal:
 
     def _owner(self, mail: LiveMail, one: LiveRecipient) -> int:
         try:
-            return self._owners.of(decode_dues(mail.meta)[one.index].domain)
+            return -1 if is_job(mail.meta) else self._owners.of(decode_dues(mail.meta)[one.index].domain)
         except (msgspec.DecodeError, IndexError):
             return -1
 
@@ -162,10 +166,15 @@ class Removal:
 
     def _moves(self, number: int, mail: LiveMail) -> list[Move]:
         try:
+            if is_job(mail.meta):
+                return self._job_moves(number, mail)
             dues = decode_dues(mail.meta)
             by_owner: dict[int, list[LiveRecipient]] = {}
             for one in mail.live:
-                owner = self._owners.of(dues[one.index].domain)
+                due = dues[one.index]
+                owner = self._owners.of(due.domain)
+                if due.job and not mail.carried and self._untold(number, due.job, due.at):
+                    owner = self._job_home(number)
                 if self._doubles.get(one.message_id, number) != number:
                     owner = -1  # it is in another journal
                 by_owner.setdefault(owner, []).append(one)
@@ -173,6 +182,22 @@ class Removal:
             # The engine that gets it will say that it can't be read.
             by_owner = {number if number < self._owners.engines else 0: list(mail.live)}
         return [Move(mail.place, owner, live) for owner, live in by_owner.items() if owner != number]
+
+    def _job_home(self, number: int) -> int:
+        """Jobs stay in their journal as long as there is an engine for it."""
+        return number if number < self._owners.engines else 0
+
+    def _untold(self, number: int, job: int, at: int) -> bool:
+        """The crash took the event that says that this recipient of a job is done: only its message tells, so it stays
+        with the job, whose engine will write it (see Jobs.recovered_message)."""
+        known = self._journals[number].recovered_progress(job)
+        return known is not None and not known.covers(at)
+
+    def _job_moves(self, number: int, mail: LiveMail) -> list[Move]:
+        owner = self._job_home(number)
+        if self._doubles.get(mail.live[0].message_id, number) != number:
+            owner = -1  # it is in another journal
+        return [Move(mail.place, owner, list(mail.live))] if owner != number else []
 
     async def _carry(self, number: int, moves: list[Move]) -> int:
         """The first of these, as many as go together. Returns how many those were."""

@@ -36,6 +36,8 @@ class Code(Enum):
     REJECTED = ("1902", 400, "Message generation rejected")
     PARTLY_CREATED = ("2000", 200, "transmission created, but with validation errors")
     SUBSTITUTION_TOO_LARGE = ("2002", 422, "substitution data too large")
+    TOO_LATE = ("2003", 409, "too close to generation time to delete transmission")
+    NOT_DELETABLE = ("2006", 409, "transmission record in invalid state for deletion")
     NO_DRAFT = ("2004", 422, "no draft version of template")
     NO_PUBLISHED = ("2005", 422, "no published version of template")
     METADATA_TOO_LARGE = ("2007", 422, "metadata too large")
