@@ -28,11 +28,16 @@ class Case(NamedTuple):
     explanation: str | None
 
 
-def cases() -> Iterator[Case]:
+def package() -> Path:
+    """The source package of pyspf. Raises SuiteMissing."""
     packages = sorted(Path(sys.prefix, "suites").glob("pyspf-*.tar.gz"))
     if not packages:
         raise SuiteMissing(f"no pyspf-*.tar.gz in {sys.prefix}/suites: run `make test`, which fetches it")
-    with tarfile.open(packages[-1]) as archive:
+    return packages[-1]
+
+
+def cases() -> Iterator[Case]:
+    with tarfile.open(package()) as archive:
         name = next(name for name in archive.getnames() if name.endswith("/rfc7208-tests.yml"))
         file = archive.extractfile(name)
         assert file is not None
