@@ -4,6 +4,7 @@ from postroad.inject.commands import BadCommand, Chunk
 from postroad.inject.events import Connect, Content, Data, Envelope, Event, Hello, Mail, Rcpt, Refusal
 from postroad.inject.machine import Machine
 from postroad.inject.msysapi import MsysApi
+from postroad.inject.refusals import Refusals, Told
 from postroad.inject.server import SmtpListener
 from postroad.inject.tables import TABLE, State, draw
 
@@ -22,7 +23,9 @@ __all__ = [
     "MsysApi",
     "Rcpt",
     "Refusal",
+    "Refusals",
     "SmtpListener",
     "State",
+    "Told",
     "draw",
 ]

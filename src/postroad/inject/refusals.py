@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 
-from postroad.message import Rejection
+from postroad.message import Accepted, Acceptor, Refused, Rejection, Reply, Transaction
 
 WINDOW = 60.0  # seconds
 _CLIENTS = 10_000  # told apart in one window; all others count as one
@@ -60,6 +60,24 @@ class Refusals:
         for client in clients.values():
             if client.last is not None:
                 self._tell(client.last._replace(times=client.unsaid))
+
+
+class Told:
+    """An Acceptor behind the hooks: what they refuse once a message is read is told within the same bounds as what the
+    session refuses."""
+
+    def __init__(self, acceptor: Acceptor, refusals: Refusals) -> None:
+        self._acceptor = acceptor
+        self._refusals = refusals
+
+    def refusal(self) -> Reply | None:
+        return self._acceptor.refusal()
+
+    def rejected(self, rejection: Rejection) -> None:
+        self._refusals.rejected(rejection)
+
+    def accept(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
+        self._acceptor.accept(transaction, done)
 
 
 def _client(remote: str) -> str:

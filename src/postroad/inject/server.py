@@ -33,7 +33,7 @@ class SmtpListener:
 
     hostname: our own name. ids: gives each transaction the id that Received and the final 250 name.
     reuse_port: share the port with other processes (SO_REUSEPORT). resolver: for checks that ask DNS. users: for AUTH.
-    hooks(): the policy of now.
+    hooks(): the policy of now. refusals: the bounds within which refusals are told, where others refuse as well.
     Raises ValueError when the address, a peer's network or a relay domain is malformed, and OSError or ValueError when
     a certificate can't be used.
     """
@@ -50,6 +50,7 @@ class SmtpListener:
         resolver: Resolver | None = None,
         users: SmtpUsers | None = None,
         hooks: Callable[[], Hooks] = lambda: _NO_HOOKS,
+        refusals: Refusals | None = None,
     ) -> None:
         self.options = options
         self.hooks = hooks
@@ -77,7 +78,7 @@ class SmtpListener:
         self._by_address: dict[str, int] = {}
         self._by_network: dict[str, int] = {}
         self._empty: asyncio.Future[None] | None = None
-        self.refusals = Refusals(acceptor.rejected, options.max_rejection_events)
+        self.refusals = refusals or Refusals(acceptor.rejected, options.max_rejection_events)
 
     async def start(self, sockets: Sequence[socket] = ()) -> None:
         """Bind and accept; on these sockets, where others have bound them for us. Raises OSError when the address can't
