@@ -390,3 +390,11 @@ async def test_the_system_is_asked_for_servers(tmp_path: Path) -> None:
     assert [str(each) for each in resolver([]).servers] == ["127.0.0.1:53"]
     async with serving(server) as servers:
         assert await resolver(servers).mx("good.example") == GOOD
+
+
+async def test_a_name_without_addresses_exists() -> None:
+    server = NameServer('text.example. 300 IN TXT "x"\nhost.example. 300 IN A 192.0.2.1')
+    async with serving(server) as servers:
+        names = resolver(servers)
+        found = [await names.exists(name) for name in ("text.example", "host.example", "gone.example")]
+    assert found == [True, True, False]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from postroad.auth.author import author_domains, to_ascii
 from postroad.auth.dkim.tags import TagError, parse_tags
@@ -68,7 +68,8 @@ class DmarcOutcome(NamedTuple):
 class DmarcResolver(Protocol):
     async def txt(self, name: str) -> list[bytes]: ...
 
-    async def records(self, name: str, kind: Literal["A", "AAAA", "MX", "PTR"]) -> list[str]: ...
+    async def exists(self, name: str) -> bool:
+        """As `postroad.net.DnsResolver.exists`."""
 
 
 def read_record(raw: bytes) -> DmarcRecord | None:
@@ -217,10 +218,8 @@ async def _wish(record: DmarcRecord, policy_domain: str, domain: str, resolver: 
     below = record.subdomains or record.policy
     if record.nonexistent is None or record.nonexistent is below:
         return below
-    for kind in ("A", "AAAA", "MX"):
-        if await resolver.records(domain, kind):
-            return below
-    return record.nonexistent
+    # Only NXDOMAIN says that a name does not exist (RFC 8020, as RFC 9989 reads it): one without hosts may be in use.
+    return below if await resolver.exists(domain) else record.nonexistent
 
 
 async def _aligned(name: str, domain: str, walk: _Walk, strict: bool, walker: TreeWalker) -> bool:

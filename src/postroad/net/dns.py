@@ -143,6 +143,13 @@ class DnsResolver:
                 found.append(_text(cast(dns.rdtypes.ANY.PTR.PTR, record).target))
         return found
 
+    async def exists(self, name: str) -> bool:
+        """Is there such a name, or any below it (RFC 8020)? A name without addresses may exist. Raises DnsFailure."""
+        answer = await self._look_up(name, dns.rdatatype.A)
+        if answer.kind is _Kind.FAILED:
+            raise DnsFailure(answer.why)
+        return answer.kind is not _Kind.NO_NAME
+
     async def authentic_hosts(self, domain: str) -> frozenset[str]:
         """See `postroad.net.names.PolicyResolver`."""
         answer = await self._look_up(domain, dns.rdatatype.MX)

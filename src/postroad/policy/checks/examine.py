@@ -33,6 +33,8 @@ class Checker(Protocol):
 
     async def records(self, name: str, kind: Literal["A", "AAAA", "MX", "PTR"]) -> list[str]: ...
 
+    async def exists(self, name: str) -> bool: ...
+
 
 class Found(NamedTuple):
     """None: not looked at. helo: SPF of the EHLO name. dkim: [] when there is no signature."""
@@ -57,6 +59,9 @@ class Timed:
 
     async def records(self, name: str, kind: Literal["A", "AAAA", "MX", "PTR"]) -> list[str]:
         return await self._in_time(self._resolver.records(name, kind))
+
+    async def exists(self, name: str) -> bool:
+        return await self._in_time(self._resolver.exists(name))
 
     async def _in_time(self, question: Coroutine[Any, Any, T]) -> T:
         try:
