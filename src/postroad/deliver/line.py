@@ -43,4 +43,4 @@ class Line(Path):
         self.crew.rerouted()
 
     def finished(self) -> bool:
-        return not self.members and super().finished()
+        return (self._stopping or not self.members) and super().finished()

@@ -18,6 +18,7 @@ from postroad.config.schema import (
     HttpOptions,
     JournalOptions,
     ListenerOptions,
+    ProviderOptions,
     QueueOptions,
     ServerOptions,
     Size,
@@ -67,7 +68,9 @@ class Scenario:
         self._disk_fails = rng.random() < 0.4
         # Of a source of its own: what seeds found before there were batches, they still find.
         batch = Random(f"{seed}/batches").choice((1, 2, 100))
-        self.config = _config(rng, web=self._web, batch=batch)
+        self._hosts = Random(f"{seed}/roll-up")
+        self._rolled = self._hosts.random() < 0.5
+        self.config = _config(rng, web=self._web, batch=batch, rollup=self._rolled)
         if self.config.server.durability == "process":
             self.world.power = 0.0
         self.verdict = Verdict()
@@ -116,7 +119,10 @@ class Scenario:
             world,
             seconds=self._seconds,
             pause=self._seconds / 12,
-            others=(self._disk_trouble,) if self._disk_fails else (),
+            others=(
+                *((self._disk_trouble,) if self._disk_fails else ()),
+                *((self._other_hosts,) if self._rolled else ()),
+            ),
             start_errors=(JournalError, OSError),
         )
         storm.rise()
@@ -139,6 +145,10 @@ class Scenario:
             await world.receiver(domain, *(addresses if rng.random() < 0.3 else addresses[:1]))
         world.resolver.add(DOMAINS[0], "198.51.100.99", host="backup.test", preference=20)
         world.resolver.null_mx.add("null.test")
+        self._own = {domain: list(world.resolver.mx_table[domain]) for domain in DOMAINS}
+        if self._rolled:
+            for domain in DOMAINS[1:]:
+                world.resolver.mx_table[domain] = self._own[DOMAINS[0]]
 
     def _send(self, rng: Random) -> list[asyncio.Task[None]]:
         world = self.world
@@ -165,12 +175,19 @@ class Scenario:
     async def _disk_trouble(self) -> None:
         await self.disk.trouble(lambda text: self.world.trace.note("accident", text))
 
+    async def _other_hosts(self) -> None:
+        """A domain that is delivered with others leads to hosts of its own now, or to the common ones again."""
+        domain = self._hosts.choice(DOMAINS[1:])
+        table, common = self.world.resolver.mx_table, self._own[DOMAINS[0]]
+        table[domain] = common if table[domain] != common else self._own[domain]
+        self.world.trace.note("accident", f"the hosts of {domain} are others")
+
     def _is_empty(self) -> bool:
         engine = self.world.engine
         return isinstance(engine, Engine) and len(engine.queue) == 0
 
 
-def _config(rng: Random, *, web: bool, batch: int) -> Config:
+def _config(rng: Random, *, web: bool, batch: int, rollup: bool) -> Config:
     return Config(
         server=ServerOptions(
             hostname="mta.test",
@@ -186,6 +203,7 @@ def _config(rng: Random, *, web: bool, batch: int) -> Config:
             max_queued=rng.choice((0, 0, 0, 8)),
             message_expiration=Duration(rng.choice((3600.0, 20_000.0))),
         ),
+        provider=[ProviderOptions(name="all", domains=["*.test"], rollup=True)] if rollup else [],
         delivery=DeliveryOptions(
             prohibited_hosts=[],
             max_connections=rng.choice((1, 2, 32)),
