@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from postroad.store import suppressionlist
 from postroad.store.kind import Kind
+from postroad.store.recipientlists import RECIPIENT_LISTS
+from postroad.store.snippets import SNIPPETS
+from postroad.store.templates import TEMPLATES
 
-KINDS: tuple[Kind, ...] = (suppressionlist.SEEN,)
+KINDS: tuple[Kind, ...] = (
+    suppressionlist.SEEN,
+    TEMPLATES,
+    SNIPPETS,
+    RECIPIENT_LISTS,
+)
