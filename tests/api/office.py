@@ -81,9 +81,10 @@ class OfficeClient:
         *,
         subaccount: int | str | None = None,
         headers: dict[str, str] | None = None,
+        whole: bool = False,
     ) -> Answer:
-        """path: below /api/v1, or whole. body: octets as they are, everything else as JSON. subaccount: for the field
-        X-MSYS-SUBACCOUNT."""
+        """path: below /api/v1, or whole: where it begins with /api/ or `whole` says so. body: octets as they
+        are, everything else as JSON. subaccount: for the field X-MSYS-SUBACCOUNT."""
         fields = {PEER.decode(): "192.0.2.1"}
         if self.key is not None:
             fields["Authorization"] = self.key
@@ -92,8 +93,8 @@ class OfficeClient:
         octets = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if octets is not None:
             fields["Content-Type"] = "application/json"
-        whole = path if path.startswith("/api/") else f"/api/v1{path}"
-        return await asyncio.to_thread(self._request, method, whole, octets, {**fields, **(headers or {})})
+        place = path if whole or path.startswith("/api/") else f"/api/v1{path}"
+        return await asyncio.to_thread(self._request, method, place, octets, {**fields, **(headers or {})})
 
     def _request(self, method: str, path: str, body: bytes | None, fields: dict[str, str]) -> Answer:
         connection = _UnixConnection(self._path)
