@@ -140,6 +140,13 @@ async def test_what_is_settled_is_seen(scene: Scene) -> None:
     assert scene.told == told  # nothing new, nobody is asked
 
 
+async def test_a_writer_waits_for_the_engines(scene: Scene) -> None:
+    scene.database.on_commit = scene.builder.committed
+    for value in range(3):
+        await scene.put("a", value)
+        assert scene.seen() == {(0, "a"): value}
+
+
 async def test_of_many_changes_one_record(scene: Scene) -> None:
     await scene.builder.settle()
     for value in range(10):

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from postroad.store.changes import changed
 from postroad.store.database import Database, parse_url, sqlite_url
-from postroad.store.errors import Conflict, StoreAway, StoreBusy, StoreDamaged, StoreFull
+from postroad.store.errors import Conflict, StoreAway, StoreBusy, StoreDamaged, StoreFull, Untold
 from postroad.store.schema import upgrade
 from postroad.store.tables.changes import changes, identity
 
@@ -25,7 +25,11 @@ async def _rows(database: Database) -> list[tuple[str, int, str]]:
 
 async def test_commit_and_undo(database: Database) -> None:
     told: list[int] = []
-    database.on_commit = told.append
+
+    async def committed(seq: int) -> None:
+        told.append(seq)
+
+    database.on_commit = committed
     async with database.begin() as tx:
         await changed(tx, "template", 3, "a", "b")
     with pytest.raises(KeyError):
@@ -38,6 +42,20 @@ async def test_commit_and_undo(database: Database) -> None:
         await changed(tx, "key", 0, "d")
     assert await _rows(database) == [("template", 3, "a"), ("template", 3, "b"), ("key", 0, "d")]
     assert len(told) == 2 and told[0] < told[1]
+
+
+async def test_whoever_hears_of_it_may_fail(database: Database) -> None:
+    """What is written stays written, and the next writer gets in."""
+
+    async def committed(seq: int) -> None:
+        raise Untold("nobody there")
+
+    database.on_commit = committed
+    for key in ("a", "b"):
+        with pytest.raises(Untold):
+            async with database.begin() as tx:
+                await changed(tx, "k", 0, key)
+    assert [key for _, _, key in await _rows(database)] == ["a", "b"]
 
 
 async def test_writers_take_turns(database: Database) -> None:

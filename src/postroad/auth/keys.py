@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import ipaddress
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from postroad.config.schema import ApiKey
 
 GRANTS = ("transmissions", "metrics", "admin", "smtp")
+_LONG = {"transmissions": "transmissions/modify", "metrics": "metrics/view", "smtp": "smtp/inject"}
 
 
 class Key(NamedTuple):
@@ -26,7 +27,10 @@ class Key(NamedTuple):
     rate: float = 0.0
 
     def may(self, grant: str) -> bool:
-        return grant in self.grants or (grant == "metrics" and "admin" in self.grants)
+        """The short words of the configuration, or those of api.md 20.2 that mean the same."""
+        if grant in self.grants or (grant == "metrics" and "admin" in self.grants):
+            return True
+        return _LONG.get(grant) in self.grants
 
 
 class AuthFailure(Enum):
@@ -36,7 +40,9 @@ class AuthFailure(Enum):
     FORBIDDEN = 403
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A key, and where it may be used from; (): from anywhere."""
+
     key: Key
     networks: tuple[IPv4Network | IPv6Network, ...]
 
@@ -48,11 +54,12 @@ def new_key() -> tuple[str, str]:
 
 
 class ApiKeys:
-    """The keys of one configuration generation. Raises ValueError on a network or a grant that is none, naming the
-    key."""
+    """The keys of one configuration generation, and those of the store. stored: the key of a SHA-256, asked each time,
+    so that a revoked one is dead at once. Raises ValueError on a network or a grant that is none, naming the key."""
 
-    def __init__(self, keys: Iterable[ApiKey]) -> None:
-        self._entries: dict[bytes, _Entry] = {}
+    def __init__(self, keys: Iterable[ApiKey], stored: Callable[[bytes], Entry | None] | None = None) -> None:
+        self._stored = stored
+        self._entries: dict[bytes, Entry] = {}
         for key in keys:
             try:
                 networks = tuple(ipaddress.ip_network(network) for network in key.networks)
@@ -61,7 +68,7 @@ class ApiKeys:
             for grant in key.grants:
                 if grant not in GRANTS:
                     raise ValueError(f"API key {key.label!r}: {grant!r} is no grant; known: {', '.join(GRANTS)}")
-            self._entries[bytes.fromhex(key.sha256)] = _Entry(
+            self._entries[bytes.fromhex(key.sha256)] = Entry(
                 Key(key.label, frozenset(key.grants), rate=key.rate), networks
             )
 
@@ -77,7 +84,10 @@ class ApiKeys:
         if presented is None:
             return AuthFailure.UNAUTHORIZED
         # Looking a digest up leaks nothing through its timing: the guesser can't steer the digest of a guess.
-        entry = self._entries.get(hashlib.sha256(presented).digest())
+        digest = hashlib.sha256(presented).digest()
+        entry = self._entries.get(digest)
+        if entry is None and self._stored is not None:
+            entry = self._stored(digest)
         if entry is None:
             return AuthFailure.UNAUTHORIZED
         if entry.networks and not _within(peer, entry.networks):

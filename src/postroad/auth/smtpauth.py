@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from postroad.auth.keys import ApiKeys, Key
@@ -17,11 +17,13 @@ _KNOWN = 4096  # logins remembered, so that a client's next connection costs no 
 
 
 class Account(NamedTuple):
-    """Whom a login showed the client to be. senders: addresses and @domains it may use in MAIL FROM; empty: any."""
+    """Whom a login showed the client to be. senders: addresses and @domains it may use in MAIL FROM; empty: any.
+    subaccount: whose mail it is; 0 is the primary account."""
 
     name: str
     senders: tuple[str, ...] = ()
     relay: bool = True
+    subaccount: int = 0
 
     def may_send_as(self, address: str, domain: str) -> bool:
         """address: "" is the null reverse-path, which is for hosts, not for users with a list of senders."""
@@ -32,9 +34,16 @@ class Account(NamedTuple):
 
 
 class SmtpUsers:
-    """One generation of users. Raises ValueError on a password hash that is none, naming the user."""
+    """One generation of users. active(subaccount): may mail be sent for it? Raises ValueError on a password hash that
+    is none, naming the user."""
 
-    def __init__(self, users: Iterable[SmtpUser] = (), keys: ApiKeys | None = None) -> None:
+    def __init__(
+        self,
+        users: Iterable[SmtpUser] = (),
+        keys: ApiKeys | None = None,
+        active: Callable[[int | None], bool] = lambda _: True,
+    ) -> None:
+        self._active = active
         self._accounts: dict[str, Account] = {}
         self._verifiers: dict[str, Verifier] = {}
         for user in users:
@@ -86,7 +95,9 @@ class SmtpUsers:
         if self._keys is None or " " in secret:
             return None
         key = self._keys.authenticate(secret.encode(), peer)
-        return Account(key.label) if isinstance(key, Key) and key.may("smtp") else None
+        if not isinstance(key, Key) or not key.may("smtp") or not self._active(key.subaccount):
+            return None
+        return Account(key.label, subaccount=key.subaccount or 0)
 
     def _mark(self, user: str, secret: str) -> bytes:
         """Stands for a login that was right, in memory only, and of no use outside this process."""

@@ -12,6 +12,7 @@ from postroad.cli.dkim import app as dkim_app
 from postroad.cli.events import app as events_app
 from postroad.cli.journal import app as journal_app
 from postroad.cli.journal import audit
+from postroad.cli.key import app as key_app
 from postroad.cli.message import app as message_app
 from postroad.cli.path import app as path_app
 from postroad.cli.policy import app as policy_app
@@ -42,6 +43,7 @@ app.add_typer(console_app, name="console")
 app.add_typer(dkim_app, name="dkim")
 app.add_typer(policy_app, name="policy")
 app.add_typer(store_app, name="store")
+app.add_typer(key_app, name="key")
 app.command()(trace)
 app.command("smtp-user")(smtp_user)
 app.command()(send)

@@ -33,6 +33,7 @@ from postroad.serve.frames import (
     pack,
     unpack,
 )
+from postroad.serve.keyring import Keyring
 from postroad.serve.line import CONTROL_HTTP, SocketLine
 from postroad.serve.link import Link
 from postroad.serve.office import OfficeKeeper
@@ -249,13 +250,14 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     folder = run_folder(data_dir)
     desk = JointDesk(control.console.ask_all)
     answers = {**control.answers(), "transmissions": desk.rows, "cancel_transmissions": desk.cancel}
+    office = OfficeKeeper(data_dir, folder, lambda: control.generations.current.config, control.console.ask_all)
+    answers |= Keyring(lambda: office.database).answers()
     servers = [
         ControlServer(data_dir, answers, control.console),
         ControlServer(folder, answers, control.console, socket_name=CONTROL_HTTP, trusting=True),
     ]
     await _open(servers[0], data_dir.mkdir, f"the control socket in {data_dir} can't be opened")
     await _open(servers[1], folder.mkdir, f"the socket for engines in {folder} can't be opened")
-    office = OfficeKeeper(data_dir, folder, lambda: control.generations.current.config, control.console.ask_all)
     office.start()
     link.send(Ready())
     await stop.wait()

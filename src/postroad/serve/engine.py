@@ -11,6 +11,7 @@ from socket import socket
 from typing import NamedTuple
 
 from postroad.api import Admin, App, HttpServer
+from postroad.api.callers import NO_SUBACCOUNTS
 from postroad.auth import ApiKeys
 from postroad.auth.smtpauth import SmtpUsers
 from postroad.config.schema import Config
@@ -32,6 +33,7 @@ from postroad.serve.handover import Handover
 from postroad.serve.owner import Owners
 from postroad.serve.windows import Windows
 from postroad.shaping import Borrower, Limits
+from postroad.store.access import Access
 
 
 class EngineStats(NamedTuple):
@@ -51,7 +53,8 @@ class EngineStats(NamedTuple):
 class Engine:
     """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
     admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
-    control: answers HTTP requests that are not an engine's.
+    control: answers HTTP requests that are not an engine's. access: keys and subaccounts of the store; None: there are
+    those of the configuration only.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
     borrower: with several, what makes the limits hold for all together. windows: where one engine keeps its rates.
     Construct it inside the running event loop."""
@@ -75,8 +78,10 @@ class Engine:
         policy: PolicySet | None = None,
         admin: Admin | None = None,
         control: App | None = None,
+        access: Access | None = None,
     ) -> None:
         self.config = config
+        self.access = access
         self.policies = Policies()
         self._policy = policy
         self.number = number
@@ -132,6 +137,7 @@ class Engine:
         if engines > 1:
             self.handover = Handover(self.queue, Owners(config, engines), data_dir / "run", number, engines)
             self.acceptor = self.handover.router
+            self.limits.found = self.handover.located
             self.queue.own_mail = self.handover.router.keep
         self._signing = Signing(self.acceptor, self.policies.keys, clock.wall)
         self.queue.own_mail = self._signing.own_mail(self.queue.own_mail)
@@ -178,7 +184,8 @@ class Engine:
             ),
             alone=admin is None,
         )
-        users = SmtpUsers(config.smtp_user, ApiKeys(config.http.keys))
+        keys = self._keys()
+        users = self._users(keys)
         self.listeners = [
             SmtpListener(
                 options,
@@ -216,12 +223,15 @@ class Engine:
                 rng=rng,
                 admin=admin or self.console,
                 control=control,
+                subaccounts=access if access is not None else NO_SUBACCOUNTS,
                 is_pool=self.bindings.is_group,
                 jobs=self.queue.jobs,
             )
             if config.http.address
             else None
         )
+        if self.http is not None:
+            self.http.keys = keys
         # Its messages stay here, whoever owns their domains: see serve/generation.py.
         self._home_signing = Signing(self.queue, self.policies.keys, clock.wall)
         self.generation = (
@@ -285,6 +295,12 @@ class Engine:
         held = self.queue.suspensions
         return bool(held.rules) and held.holding(binding, domain) is not None
 
+    def _keys(self) -> ApiKeys:
+        return ApiKeys(self.config.http.keys, None if self.access is None else self.access.key)
+
+    def _users(self, keys: ApiKeys) -> SmtpUsers:
+        return SmtpUsers(self.config.smtp_user, keys, (lambda _: True) if self.access is None else self.access.active)
+
     def reconfigure(self, config: Config) -> None:
         """Deliver, queue and let in by this from now on; what can't change is left out (see serve/reload.py)."""
         self.config = config
@@ -293,11 +309,11 @@ class Engine:
             self.handover.reconfigure(config)
         self.queue.reconfigure(config.queue)
         self.deliverer.reconfigure(config)
-        keys = ApiKeys(config.http.keys)
+        keys = self._keys()
         if self.http is not None:
             self.http.keys = keys
             self.http.reload_certificates()
-        users = SmtpUsers(config.smtp_user, keys)
+        users = self._users(keys)
         for listener in self.listeners:
             listener.reconfigure(users)
         for path in self.queue.summary():

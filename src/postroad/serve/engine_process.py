@@ -31,11 +31,14 @@ from postroad.serve.link import Link
 from postroad.serve.reload import Swaps, live_part
 from postroad.serve.transmissions import Desk
 from postroad.serve.windows import rate_windows
+from postroad.store.access import Access, engine_catalog
+from postroad.store.catalog import Catalog
 
 log = structlog.get_logger()
 
 # The journal's writer thread needs the interpreter back right after a sync; the default of 5 ms would be ten commits.
 _SWITCH_INTERVAL = 0.0005
+_LOOK = 5.0  # seconds until the catalog is looked at though nobody said that it changed
 _FEW = 4096  # open files; with less a server is in want of them soon
 _OWN_FILES = 200  # descriptors for the journal, look-ups, the local sockets
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -67,7 +70,9 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     resolver = DnsResolver(config.dns, rng=rng, ipv6=config.delivery.use_ipv6)
     sts = StsPolicies(data_dir / beside("mta-sts", start.number), resolver, HttpsFetch(resolver), clock)
     windows = rate_windows(data_dir) if start.engines == 1 else None
+    catalog = engine_catalog(data_dir)
     try:
+        catalog.load()
         policy = load_policies(config, generation.path.parent, clock=clock, resolver=resolver)
         engine = Engine(
             config,
@@ -83,6 +88,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             windows=windows,
             admin=RemoteConsole(run_folder(data_dir)),
             control=Passing(run_folder(data_dir) / CONTROL_API),
+            access=Access(catalog),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
@@ -122,6 +128,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         "generation": lambda: swaps.current.number,
         "samples": engine.console.samples,
         "hold": engine.console.hold,
+        "catalog": catalog.catch_up,
         "transmissions": desk.rows,
         "cancel_transmissions": desk.cancel,
     }
@@ -141,6 +148,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     smtp = tuple(f"{host}:{port}" for listener in engine.listeners for host, port in listener.addresses)
     link.send(Ready(smtp, engine.http.address if engine.http is not None else None))
     recovery = asyncio.create_task(_tell_recovery(engine))
+    following = asyncio.create_task(_follow(catalog))
 
     def peers(frame: Peers) -> None:
         if engine.http is not None:
@@ -152,6 +160,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     await stop.wait()
     log.info("stopping", live=engine.stats().live)
     recovery.cancel()
+    following.cancel()
     if control is not None:
         await control.close()
     await engine.stop()
@@ -178,6 +187,16 @@ async def _control(engine: Engine, answers: dict[str, Answer], data_dir: Path, s
         log.warning("alarm", alarm="no_control_socket", text=text)
         return None
     return server
+
+
+async def _follow(catalog: Catalog) -> None:
+    """Control tells of changes; but it may have done so while this engine was starting, or did not answer."""
+    while True:
+        try:
+            await catalog.catch_up()
+        except OSError as error:
+            log.warning("alarm", alarm="catalog", text=f"the catalog can't be read: {error}")
+        await asyncio.sleep(_LOOK)
 
 
 async def _tell_recovery(engine: Engine) -> None:

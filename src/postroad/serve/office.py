@@ -21,8 +21,11 @@ from postroad.auth import ApiKeys, AuthFailure, Key
 from postroad.config.schema import ApiKey, Config
 from postroad.net import SystemClock
 from postroad.serve.line import CONTROL_API
+from postroad.store.access import Access, access_catalog
+from postroad.store.builder import Builder
+from postroad.store.catalog import FILE
 from postroad.store.database import Database
-from postroad.store.errors import SchemaError, StoreError
+from postroad.store.errors import SchemaError, StoreError, Untold
 from postroad.store.place import store_url
 from postroad.store.schema import upgrade
 
@@ -32,18 +35,19 @@ _AGAIN = 5.0  # seconds until a store that could not be opened is tried again
 _DRAIN = 5.0  # seconds that requests under way get at the end
 
 
-class ConfiguredKeys:
-    """The keys of the configuration that counts now."""
+class KnownKeys:
+    """The keys of the configuration that counts now, and those of the store."""
 
-    def __init__(self, config: Callable[[], Config]) -> None:
+    def __init__(self, config: Callable[[], Config], access: Access) -> None:
         self._config = config
+        self._access = access
         self._made_of: list[ApiKey] | None = None
         self._keys = ApiKeys([])
 
     def authenticate(self, authorization: bytes | None, peer: str) -> Key | AuthFailure:
         given = self._config().http.keys
         if given is not self._made_of:
-            self._keys, self._made_of = ApiKeys(given), given
+            self._keys, self._made_of = ApiKeys(given, self._access.key), given
         return self._keys.authenticate(authorization, peer)
 
 
@@ -64,6 +68,14 @@ class OfficeKeeper:
         self._database: Database | None = None
         self._server: OfficeServer | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._builder: Builder | None = None
+        self._folding: asyncio.Task[None] | None = None
+        self._catalog = access_catalog(data_dir)
+
+    @property
+    def database(self) -> Database | None:
+        """None while it could not be opened."""
+        return self._database
 
     def start(self) -> None:
         self._opening = asyncio.ensure_future(self._open())
@@ -74,6 +86,11 @@ class OfficeKeeper:
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._server is not None:
             await self._server.close(_DRAIN)
+        if self._folding is not None:
+            self._folding.cancel()
+            await asyncio.gather(self._folding, return_exceptions=True)
+        if self._builder is not None:
+            await self._builder.close()
         if self._database is not None:
             await self._database.close()
 
@@ -91,16 +108,40 @@ class OfficeKeeper:
                 return
 
     async def _serve(self) -> None:
-        database = await Database.open(store_url(self._config().store, self._data_dir))
+        options = self._config().store
+        database = await Database.open(store_url(options, self._data_dir), timeout=options.timeout)
+        builder = Builder(self._data_dir / FILE, database, self._tell)
+        access = Access(self._catalog)
         try:
             done = await upgrade(database)
             if done.before != done.after:
                 log.info("store", before=done.before, after=done.after)
-            office = Office(database, SystemClock(), self._config, ConfiguredKeys(self._config), ask=self._ask)
+            database.on_commit = builder.committed
+            with contextlib.suppress(Untold):  # engines that are being started
+                await builder.settle()
+            office = Office(
+                database, SystemClock(), self._config, KnownKeys(self._config, access), access, ask=self._ask
+            )
             server = OfficeServer(office, all_routes(office), self._path)
             await server.start()
         except BaseException:
+            await builder.close()
             with contextlib.suppress(StoreError):
                 await database.close()
             raise
+        self._builder = builder
+        self._folding = asyncio.ensure_future(builder.run())
         self._database, self._server = database, server
+
+    async def _tell(self, seq: int) -> None:
+        """Control itself, and all engines that are there, know what is in the catalog now. An engine that comes later
+        reads all of it. Raises Untold: an engine is there and does not know."""
+        await self._catalog.catch_up()
+        if self._ask is None:
+            return
+        told = await self._ask("catalog", {})
+        for number, refusal in told.refused.items():
+            raise Untold(f"engine {number} can't read the catalog: {refusal}")
+        behind = [number for number, known in told.answers.items() if known < seq]
+        if behind:
+            raise Untold(f"engine {behind[0]} finds another catalog")

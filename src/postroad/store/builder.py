@@ -38,7 +38,7 @@ Tell = Callable[[int], Awaitable[None]]
 
 class Builder:
     """path: of the file. tell(seq): have the engines that are there catch up to seq; what it raises is said to whoever
-    waits, and tried again. Call `settle`; nothing else is needed but `run` in a task of its own."""
+    waits, and tried again. `committed` belongs into Database.on_commit, and `run` into a task of its own."""
 
     def __init__(
         self, path: Path, database: Database, tell: Tell, kinds: Sequence[Kind] = KINDS, *, growth: int = _GROWTH
@@ -55,8 +55,11 @@ class Builder:
         self._made_size = 0
         self._told = 0
         self._turn = asyncio.Lock()
-        self._news = asyncio.Event()
-        database.on_commit = lambda seq: self._news.set()
+
+    async def committed(self, seq: int) -> None:
+        """For Database.on_commit. Raises as `settle`."""
+        if seq > self._told:
+            await self.settle()
 
     async def settle(self) -> int:
         """What is committed now is in the catalog and known to all engines; the number of the last change. Raises
@@ -77,7 +80,6 @@ class Builder:
         """Fold what nobody waits for: writes of other nodes and of commands, and what failed before."""
         troubled = False
         while True:
-            self._news.clear()
             try:
                 await self.settle()
                 await self._shrink()
@@ -86,11 +88,9 @@ class Builder:
                 if not troubled:
                     log.warning("alarm", alarm="catalog", text=f"engines can't be told what changed: {error}")
                 troubled = True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _LOOK)
+            await asyncio.sleep(_LOOK)
 
     async def close(self) -> None:
-        self._database.on_commit = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

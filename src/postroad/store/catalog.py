@@ -14,10 +14,6 @@ from postroad.store.suppressions import Suppressions
 from postroad.store.views import Placed, Values, View
 
 FILE = "catalog"  # in the data folder
-LISTS = "recipient-list"  # the kind whose values may be large
-
-# Kinds that are not held as Values.
-SPECIAL: dict[str, Callable[[], View]] = {SUPPRESSION: Suppressions, LISTS: Placed}
 
 
 class Catalog:
@@ -25,7 +21,7 @@ class Catalog:
     kinds that are held at all; None: every one that comes."""
 
     def __init__(
-        self, path: Path, special: Mapping[str, Callable[[], View]] = SPECIAL, only: Collection[str] | None = None
+        self, path: Path, special: Mapping[str, Callable[[], View]], only: Collection[str] | None = None
     ) -> None:
         self.seq = 0
         self.head: Head | None = None

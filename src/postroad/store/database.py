@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from sqlalchemy import URL, event, make_url, text
@@ -33,12 +33,13 @@ SEQ = "postroad seq"  # in the info of a connection: the number of the last chan
 
 
 class Database:
-    """on_commit(seq): told after each commit that recorded changes the number of the last."""
+    """on_commit(seq): awaited after each commit that recorded changes, before `begin` returns; seq: of the last. What
+    it raises reaches the writer, whose rows stay written."""
 
     def __init__(self, url: URL, writer: AsyncEngine, reader: AsyncEngine, timeout: float) -> None:
         self.url = url
         self.writer = writer
-        self.on_commit: Callable[[int], None] | None = None
+        self.on_commit: Callable[[int], Awaitable[None]] | None = None
         self._reader = reader
         self._turn = asyncio.Lock()
         self._timeout = timeout
@@ -87,7 +88,7 @@ class Database:
         finally:
             self._turn.release()
         if seq is not None and self.on_commit is not None:
-            self.on_commit(seq)
+            await self.on_commit(seq)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from postroad.store import suppressionlist
+from postroad.store import keys, subaccounts, suppressionlist
 from postroad.store.kind import Kind
 from postroad.store.recipientlists import RECIPIENT_LISTS
 from postroad.store.snippets import SNIPPETS
 from postroad.store.templates import TEMPLATES
 
 KINDS: tuple[Kind, ...] = (
+    keys.SEEN,
+    subaccounts.SEEN,
     suppressionlist.SEEN,
     TEMPLATES,
     SNIPPETS,
