@@ -32,6 +32,10 @@ address = ""
 suspend_delivery = true
 [dns]
 servers = ["127.0.0.1:1"]
+[[provider]]
+name = "big"
+mx_suffixes = ["big.test"]
+rollup = true
 [journal]
 segment_size = "64KB"
 min_free = "1MB"
@@ -227,3 +231,17 @@ async def test_an_engine_that_does_not_greet_is_handed_nothing(tmp_path: Path) -
         (number,) = await accepted(ours, THEIRS, number=77)
         assert number == 77 and queued(ours) == {77}
         writer.close()
+
+
+async def test_what_one_engine_learns_of_a_domain_all_know(tmp_path: Path) -> None:
+    """A look-up on one engine moves the ownership of a domain to its provider's engine, on all of them, and back."""
+    async with engine(tmp_path, 0) as first, engine(tmp_path, 1) as second:
+        both = [each.handover for each in (first, second) if each.handover is not None]
+        await soon(lambda: [each.joined for each in both] == [1, 1], "they know each other")
+        provider = owner("provider big", 2)
+        domain = next(f"d{n}.test" for n in range(99) if owner(f"d{n}.test", 2) != provider)
+        assert {each.router.owners.of(domain) for each in both} == {1 - provider}
+        first.limits.located(domain, ["mx.big.test"])
+        await soon(lambda: {each.router.owners.of(domain) for each in both} == {provider}, "both know")
+        second.limits.located(domain, ["mx.elsewhere.test"])
+        await soon(lambda: {each.router.owners.of(domain) for each in both} == {1 - provider}, "both know better")

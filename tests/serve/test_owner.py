@@ -50,3 +50,28 @@ def test_the_first_provider_that_names_a_domain_counts() -> None:
     together = ProviderOptions(name="Together", domains=["*.example"], rollup=True)
     assert len({Owners(Config(provider=[apart, together]), 8).of(domain) for domain in DOMAINS}) == 8
     assert len({Owners(Config(provider=[together, apart]), 8).of(domain) for domain in DOMAINS}) == 1
+
+
+def test_what_a_look_up_shows_counts_until_another_one_shows_something_else() -> None:
+    big = ProviderOptions(name="big", mx_suffixes=["big.test"], rollup=True)
+    apart = ProviderOptions(name="apart", mx_suffixes=["apart.test"])
+    owners = Owners(Config(provider=[big, apart]), 8)
+    before = {domain: owners.of(domain) for domain in DOMAINS}
+    assert len(set(before.values())) == 8
+    changed = [domain for domain in DOMAINS if owners.learn(domain, "big")]
+    (number,) = {owners.of(domain) for domain in DOMAINS}
+    assert changed == [domain for domain in DOMAINS if before[domain] != number]
+    assert not any(owners.learn(domain, "big") for domain in DOMAINS)
+    # None of it belongs together under a provider that is not rolled up, one that is not there, or none.
+    for other in ("apart", "unknown", ""):
+        for domain in DOMAINS:
+            owners.learn(domain, other)
+        assert {domain: owners.of(domain) for domain in DOMAINS} == before
+
+
+def test_a_look_up_does_not_change_what_is_configured() -> None:
+    big = ProviderOptions(name="big", domains=[DOMAINS[0]], rollup=True)
+    other = ProviderOptions(name="other", mx_suffixes=["other.test"], rollup=True)
+    owners = Owners(Config(provider=[big, other]), 8)
+    before = owners.of(DOMAINS[0])
+    assert not owners.learn(DOMAINS[0], "other") and owners.of(DOMAINS[0]) == before

@@ -138,6 +138,7 @@ class Engine:
             self.handover = Handover(self.queue, Owners(config, engines), data_dir / "run", number, engines)
             self.acceptor = self.handover.router
             self.limits.found = self.handover.located
+            self.limits.found = self.handover.located
             self.queue.own_mail = self.handover.router.keep
         self._signing = Signing(self.acceptor, self.policies.keys, clock.wall)
         self.queue.own_mail = self._signing.own_mail(self.queue.own_mail)

@@ -44,12 +44,13 @@ class Handed(msgspec.Struct, array_like=True):
 
 class Answer(msgspec.Struct, array_like=True):
     """ids: of the messages, in order, when they are kept; else code and text of the refusal. Sequence 0, before all
-    others: I am here."""
+    others: I am here. Sequence 0 later: look-ups have shown to which provider domains belong (rolled; "": to none)."""
 
     sequence: int
     ids: list[int]
     code: int = 0
     text: str = ""
+    rolled: dict[str, str] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -37,9 +37,11 @@ def handover_socket(number: int) -> str:
 
 
 class Sender(asyncio.Protocol):
-    """To one other engine. It connects by itself, again and again, from `start` to `close`."""
+    """To one other engine. It connects by itself, again and again, from `start` to `close`. learn(domain, provider): it
+    says to which provider a domain belongs."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, learn: Callable[[str, str], object]) -> None:
+        self._learn = learn
         self._folder = folder
         self._name = handover_socket(number)
         self._loop = asyncio.get_running_loop()
@@ -141,6 +143,8 @@ class Sender(asyncio.Protocol):
             if not answer.sequence:
                 self._greeted = True
                 self._connected.set()
+                for domain, provider in answer.rolled.items():
+                    self._learn(domain, provider)
                 continue
             sent, _ = self._waiting.pop(answer.sequence)
             if not self._waiting:
@@ -162,7 +166,7 @@ class Handover:
 
     def __init__(self, home: Home, owners: Owners, folder: Path, number: int, engines: int) -> None:
         """folder: where the sockets of all engines lie."""
-        self._senders = {other: Sender(folder, other) for other in range(engines) if other != number}
+        self._senders = {other: Sender(folder, other, self._learn) for other in range(engines) if other != number}
         self._folder = folder
         self._receiver = Receiver(folder, number, home)
         self._engines = engines
@@ -181,6 +185,15 @@ class Handover:
     def joined(self) -> int:
         """How many of the other engines take mail now."""
         return sum(sender.welcome for sender in self._senders.values())
+
+    def located(self, domain: str, provider: str) -> None:
+        """A look-up of ours has shown to which provider a domain belongs. All engines are told, so that they hand its
+        mail to the provider's owner."""
+        if self.router.owners.learn(domain, provider):
+            self._receiver.tell(domain, provider)
+
+    def _learn(self, domain: str, provider: str) -> None:
+        self.router.owners.learn(domain, provider)
 
     def reconfigure(self, config: Config) -> None:
         self.router.owners = Owners(config, self._engines)
@@ -223,6 +236,10 @@ class Receiver:
             lambda: _Incoming(self._acceptor, self._connections), sock=sock, backlog=_BACKLOG
         )
 
+    def tell(self, domain: str, provider: str) -> None:
+        for connection in self._connections:
+            connection.tell(domain, provider)
+
     async def close(self) -> None:
         """Answers that were given have gone out when it returns."""
         if self._server is not None:
@@ -241,6 +258,10 @@ class _Incoming(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell(self, domain: str, provider: str) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(pack_answer(Answer(0, [], rolled={domain: provider})))
 
     async def close(self) -> None:
         """Returns when our last answers have gone out, or the other end does not read them."""

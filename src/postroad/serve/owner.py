@@ -23,10 +23,10 @@ def owner(name: str, engines: int) -> int:
 
 
 class Owners:
-    """The owners of domains under one configuration. Domains of a provider that is rolled up, and names them itself,
-    belong together: they have one owner, so that few of the limits they share need to be lent between engines. (Limits
-    are exact whoever owns what; and whether a domain's MX belongs to a provider only DNS could tell, which mail that
-    waits for its 250 should not wait for.)"""
+    """The owners of domains under one configuration. Domains of a provider that is rolled up belong together: they have
+    one owner. Those that the provider names are known at once. Whether a domain's MX belongs to it only DNS could tell,
+    which mail that waits for its 250 should not wait for: until somebody who delivered to the domain has said so, and
+    after it was forgotten, its name counts. That moves nothing that is queued; limits are exact whoever owns what."""
 
     def __init__(self, config: Config, engines: int) -> None:
         self.engines = engines
@@ -41,6 +41,17 @@ class Owners:
                 self._found.clear()
             found = self._found[domain] = owner(self._key(domain), self.engines)
         return found
+
+    def learn(self, domain: str, provider: str) -> bool:
+        """A look-up has shown to which provider a domain belongs; "": to none. Is its owner another one now?"""
+        if any(each.names(domain) for each in self._providers):
+            return False
+        rolled = any(each.name == provider and each.rollup for each in self._providers)
+        number = owner(f"provider {provider}" if rolled else domain, self.engines)
+        if self.of(domain) == number:
+            return False
+        self._found[domain] = number
+        return True
 
     def _key(self, domain: str) -> str:
         for provider in self._providers:

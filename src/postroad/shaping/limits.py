@@ -32,7 +32,7 @@ class Limits:
     """now: seconds that never go back (the event loop's). told(binding, domain): see Allowance.open. borrower: with
     several engines, what lends to this one; end(connection): called for an idle one whose place others need; at: the
     address of one; throttle: makes one, which may remember an earlier life; cover(): called before a rate grants
-    something;
+    something; found(domain, provider): a look-up has shown where a domain belongs;
     shed(gate, count): so many of its connections must end."""
 
     def __init__(self, config: Config, now: Callable[[], float], borrower: Borrower | None = None) -> None:
@@ -44,6 +44,7 @@ class Limits:
         self.shed: Callable[[Gate, int], None] = lambda gate, number: None
         self.throttle: Callable[[RateTerms], Throttle] = lambda terms: Throttle(terms.rate)
         self.cover: Callable[[], None] = _nothing
+        self.found: Callable[[str, str], None] | None = None
         self.generation = 0  # of the configuration; for the lender
         self.borrower = borrower
         self._elsewhere: dict[str, tuple[int, Borrowing | None]] = {}  # gates that paths of any engine wait for
@@ -95,6 +96,8 @@ class Limits:
         found = self.provider(domain)
         if not found or len(self._mx) > _PROVIDERS:
             del self._mx[domain if not found else next(iter(self._mx))]
+        if self.found is not None:
+            self.found(domain, found)
         return found
 
     # --- a new configuration ------------------------------------------------------------------------------------------
