@@ -31,10 +31,12 @@ _HOP = frozenset(
 
 
 class Passing:
-    """An ASGI application. path: of control's socket. most: requests under way at once."""
+    """An ASGI application. path: of control's socket. most: requests under way at once. words: what is told while it
+    is away, and when it went away with a request that may have changed something."""
 
-    def __init__(self, path: Path, *, most: int = 256) -> None:
+    def __init__(self, path: Path, *, most: int = 256, words: tuple[str, str] = (AWAY, _UNCLEAR)) -> None:
         self._path = path
+        self._words = words
         self._most = most
         self._under_way = 0
 
@@ -48,10 +50,10 @@ class Passing:
                 with short(self._path) as name:
                     reader, writer = await asyncio.open_unix_connection(name)
             except OSError:
-                await refuse(send, _away(AWAY))
+                await refuse(send, _away(self._words[0]))
                 return
             try:
-                await _Exchange(scope, receive, send, reader, writer).run()
+                await _Exchange(scope, receive, send, reader, writer, self._words).run()
             finally:
                 writer.close()
         finally:
@@ -62,8 +64,15 @@ class _Exchange:
     """One request and its reply; also what httptools calls while it reads the reply."""
 
     def __init__(
-        self, scope: Any, receive: Any, send: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        scope: Any,
+        receive: Any,
+        send: Any,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        words: tuple[str, str],
     ) -> None:
+        self._words = words
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -151,7 +160,7 @@ class _Exchange:
             # The client must not take a part for the whole: uvicorn cuts the connection.
             raise ConnectionError("control went away within its reply")
         safe = self._scope["method"] in ("GET", "HEAD", "OPTIONS")
-        await refuse(self._send, _away(AWAY if safe else _UNCLEAR))
+        await refuse(self._send, _away(self._words[0] if safe else self._words[1]))
 
     # --- the parser ---------------------------------------------------------------------------------------------------
 

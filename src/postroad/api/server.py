@@ -16,6 +16,7 @@ from postroad.api.body import Budget
 from postroad.api.callers import NO_SUBACCOUNTS, Subaccounts
 from postroad.api.listening import Listening
 from postroad.api.rates import Buckets
+from postroad.api.siblings import Siblings
 from postroad.api.stamp import App
 from postroad.api.tls import HttpsDoor
 from postroad.api.transmissions import Injection
@@ -36,6 +37,7 @@ class HttpServer:
 
     rng makes MIME boundaries: SystemRandom in production, so that nobody can foresee one; a seeded Random in the
     simulation. keys may be replaced at any time. admin: the console, for the admin API and the metrics.
+    siblings: the other engines, some of whose requests come to us.
     jobs: where transmissions to many are kept; without them they are generated before the answer.
     control: answers every request that is not ours; without one there are only ours.
     """
@@ -54,6 +56,7 @@ class HttpServer:
         subaccounts: Subaccounts = NO_SUBACCOUNTS,
         is_pool: Callable[[str], bool] = lambda name: False,
         jobs: Jobs | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.keys = ApiKeys(options.keys)
         self.processes: dict[str, str] = {}  # of the server, and how they are; may be replaced at any time
@@ -79,8 +82,12 @@ class HttpServer:
             buckets.admit,
         )
 
+        self._clock = clock
+        self._app: App = app
+        self._siblings = siblings
+        own = app if siblings is None else siblings.by_key(app)
         self._listening = Listening(
-            app if control is None else shared_out(app, control),
+            own if control is None else shared_out(own, control),
             clock,
             max_connections=options.max_connections,
             idle_time=options.idle_time,
@@ -96,6 +103,8 @@ class HttpServer:
         """Listen; on these sockets, where others have bound them for us. Raises OSError when the address can't be had,
         ValueError when it is none."""
         self._listening.load()
+        if self._siblings is not None:
+            await self._siblings.start(self._app, self._clock)
         await self._listen(self._options.address, sockets, None, reuse_port)
         if self._tls is not None:
             await self._listen(self._options.tls_address, tls_sockets, self._tls.context, reuse_port)
@@ -150,6 +159,8 @@ class HttpServer:
 
     async def drain(self, timeout: float) -> bool:
         """Close idle connections and let the others finish their request. False: some were left after `timeout` s."""
+        if self._siblings is not None:
+            await self._siblings.close(timeout)
         return await self._listening.drain(timeout)
 
     async def close(self) -> None:

@@ -48,9 +48,9 @@ class Injection:
         headers: Mapping[str, str],
         query: Mapping[str, str],
         connection: Context,
-        subaccount: int = 0,
     ) -> dict[str, Any]:
         """The reply of a request. receive: the ASGI channel. Raises Failure."""
+        subaccount = int(connection.get("subaccount_id", "0"))
         key = headers.get("idempotency-key")
         if key is None:
             return await self._create(receive, headers, query, connection, subaccount)
@@ -106,7 +106,7 @@ class Injection:
                     key,
                     digest,
                     msgspec.json.encode(results) if key else b"",
-                    connection.get("remote_addr", ""),
+                    connection,
                 )
                 await _keep_job(self.jobs, int(mailing.id), about, bytes(octets))
                 return results

@@ -15,6 +15,7 @@ from enum import IntEnum
 import msgspec
 
 from postroad.journal import ACCEPTED, JOB, STATE, TERMINAL, Event, Journal, JournalError, LiveMail, Mail, Progress
+from postroad.message import Context
 
 _MARK = b"J"  # no envelope begins with it: those are MessagePack arrays
 BOOKKEEPING = 0  # kind of events that nobody sees
@@ -33,7 +34,8 @@ class About(msgspec.Struct, array_like=True):
     """What is known of a job without reading its request. total: entries of its list; rejected: of those, how many were
     refused as it came. start: Unix seconds, not before. shown: JSON of what GET tells of
     the request. key: Idempotency-Key of its client, digest: of the request it came with, reply: the answer.
-    remote: address of the client."""
+    connection: context of the client's
+    connection, as mail has it."""
 
     total: int
     rejected: int = 0
@@ -44,7 +46,7 @@ class About(msgspec.Struct, array_like=True):
     key: str = ""
     digest: bytes = b""
     reply: bytes = b""
-    remote: str = ""
+    connection: Context = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from postroad.api import Admin, App, HttpServer
 from postroad.api.callers import NO_SUBACCOUNTS
+from postroad.api.siblings import Siblings
 from postroad.auth import ApiKeys
 from postroad.auth.smtpauth import SmtpUsers
 from postroad.config.schema import Config
@@ -53,6 +54,7 @@ class EngineStats(NamedTuple):
 class Engine:
     """data_dir: absolute. policies: None leaves DANE and MTA-STS out. disk, committer: None for the real ones.
     admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
+    siblings: the way to the HTTP of the other engines.
     control: answers HTTP requests that are not an engine's. access: keys and subaccounts of the store; None: there are
     those of the configuration only.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
@@ -78,6 +80,7 @@ class Engine:
         policy: PolicySet | None = None,
         admin: Admin | None = None,
         control: App | None = None,
+        siblings: Siblings | None = None,
         access: Access | None = None,
     ) -> None:
         self.config = config
@@ -137,7 +140,6 @@ class Engine:
         if engines > 1:
             self.handover = Handover(self.queue, Owners(config, engines), data_dir / "run", number, engines)
             self.acceptor = self.handover.router
-            self.limits.found = self.handover.located
             self.limits.found = self.handover.located
             self.queue.own_mail = self.handover.router.keep
         self._signing = Signing(self.acceptor, self.policies.keys, clock.wall)
@@ -227,6 +229,7 @@ class Engine:
                 subaccounts=access if access is not None else NO_SUBACCOUNTS,
                 is_pool=self.bindings.is_group,
                 jobs=self.queue.jobs,
+                siblings=siblings,
             )
             if config.http.address
             else None

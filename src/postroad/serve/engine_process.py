@@ -14,6 +14,7 @@ import structlog
 from msgspec import structs
 
 from postroad.api.passing import Passing
+from postroad.api.siblings import Siblings
 from postroad.config.schema import Config, DeliveryOptions, HttpOptions, ListenerOptions
 from postroad.console import HoldsError
 from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
@@ -83,6 +84,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             policies=TlsPolicies(resolver, sts),
             number=start.number,
             engines=start.engines,
+            siblings=Siblings(run_folder(data_dir), start.number, start.engines) if start.engines > 1 else None,
             policy=policy,
             borrower=borrower(link) if start.engines > 1 else None,
             windows=windows,

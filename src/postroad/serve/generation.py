@@ -24,7 +24,6 @@ from postroad.journal import JOB_SLICE, Journal, JournalError
 from postroad.message import (
     Accepted,
     Acceptor,
-    Context,
     IdSource,
     Outcome,
     Recipient,
@@ -212,7 +211,7 @@ class Generation:
             stored = await self._loop.run_in_executor(None, self._journal.read_mail, job.place)
             decoded = await self._loop.run_in_executor(None, decode, stored.content)
             wall = max(self._clock.wall(), job.about.start)
-            mailing = Mailing(decoded, self._setting, wall, _connection(job), job.number)
+            mailing = Mailing(decoded, self._setting, wall, job.about.connection, job.number)
         except JournalError as error:
             log.error("alarm", alarm="transmission_stuck", transmission=str(job.number), text=str(error))
             self._held[job.number] = self._loop.time() + _LONGEST
@@ -269,10 +268,6 @@ class Generation:
         future: asyncio.Future[None] = self._loop.create_future()
         self.jobs.failed(job, at, kind, payload, lambda error: _settle(future, error))
         return future
-
-
-def _connection(job: Job) -> Context:
-    return {"remote_addr": job.about.remote} if job.about.remote else {}
 
 
 def _only(transaction: Transaction, recipient: Recipient) -> Transaction:
