@@ -798,7 +798,10 @@ class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
     )
     rollup: Annotated[
         bool,
-        Meta(description="Count max_connections and path rates for all its domains together, a binding at a time."),
+        Meta(
+            description="Deliver all its domains as one path, a binding at a time: max_connections and path rates count "
+            "for them together, and those with the same hosts, options and TLS policies share a queue and its connections."
+        ),
     ] = False
     domain_max_connections: int | None = None
     provider_max_connections: int | None = None
