@@ -335,7 +335,15 @@ def hooks() -> str:
     return NOTE.format(source="src/postroad/policy/") + hooks_page(_table)
 
 
+def http_api() -> str:
+    """Every route of the HTTP API."""
+    from postroad.cli.apipage import api_page
+
+    return NOTE.format(source="src/postroad/api/resources/") + api_page(_table)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "http-api.md": http_api,
     "hooks.md": hooks,
     "admin-api.md": admin_api,
     "metrics.md": metrics,
