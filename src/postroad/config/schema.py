@@ -799,8 +799,9 @@ class ProviderOptions(ScopeOptions, frozen=True, kw_only=True):
     rollup: Annotated[
         bool,
         Meta(
-            description="Deliver all its domains as one path, a binding at a time: max_connections and path rates count "
-            "for them together, and those with the same hosts, options and TLS policies share a queue and its connections."
+            description="Deliver all its domains as one path, a binding at a time: max_connections and path rates "
+            "count for them together, and those with the same hosts, options and TLS policies share a queue and its "
+            "connections."
         ),
     ] = False
     domain_max_connections: int | None = None
