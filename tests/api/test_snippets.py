@@ -125,6 +125,6 @@ async def test_subaccounts(management: Open) -> None:
     answer = await seven("POST", "/snippets", {**LEGAL, "id": "b", "shared_with_subaccounts": True})
     assert (answer.status, told(answer)["code"]) == (422, "1300")
     # A preview sees the snippets of its own account, not of others.
-    body: dict[str, Any] = {"substitution_data": {}, "content": {"text": '{{ render_snippet("legal") }}'}}
-    assert (await seven("POST", "/utils/content-previewer", body)).status == 200
-    assert (await eight("POST", "/utils/content-previewer", body)).status == 422
+    asked: dict[str, Any] = {"substitution_data": {}, "content": {"text": '{{ render_snippet("legal") }}'}}
+    assert (await seven("POST", "/utils/content-previewer", asked)).status == 200
+    assert (await eight("POST", "/utils/content-previewer", asked)).status == 422

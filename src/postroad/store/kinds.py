@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from postroad.store import keys, subaccounts, suppressionlist
+from postroad.store.abtests import AB_TESTS
 from postroad.store.kind import Kind
 from postroad.store.recipientlists import RECIPIENT_LISTS
 from postroad.store.snippets import SNIPPETS
@@ -15,4 +16,5 @@ KINDS: tuple[Kind, ...] = (
     TEMPLATES,
     SNIPPETS,
     RECIPIENT_LISTS,
+    AB_TESTS,
 )
