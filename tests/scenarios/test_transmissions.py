@@ -179,13 +179,14 @@ def test_other_mail_goes_on(tmp_path: Path) -> None:
         assert most < 200 + 24 + between
 
 
-def test_a_key_makes_one_mailing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engines", [1, 2])
+def test_a_key_makes_one_mailing(tmp_path: Path, engines: int) -> None:
     key = {"Idempotency-Key": "order-4711"}
     body = mailing(["a@one.test", "b@two.test"])
-    with FarEnd(keep=False) as far, serving(tmp_path, gateway=far.port) as server:
+    with FarEnd(keep=False) as far, serving(tmp_path, gateway=far.port, engines=engines) as server:
         until(server.recovered, "the journal is loaded")
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: request(server, "POST", "/transmissions", body, key), range(8)))
+            answers = list(pool.map(lambda _: request(server, "POST", "/transmissions", body, key), range(16)))
         assert {status for status, _ in answers} == {200}
         assert len({answer["results"]["id"] for _, answer in answers}) == 1
         server.kill()
@@ -198,3 +199,25 @@ def test_a_key_makes_one_mailing(tmp_path: Path) -> None:
         assert server.stop() == 0
     total, _ = audit_all(server.data)
     assert (total.clean, total.accepted) == (True, 3)
+
+
+def test_jobs_when_the_number_of_engines_changes(tmp_path: Path) -> None:
+    """Killed in the midst of it and started with another number, again and again."""
+    chance = random.Random(5)
+    to = addresses(RECIPIENTS, "m")
+    with FarEnd(keep=False) as far, serving(tmp_path, gateway=far.port, engines=2) as server:
+        for start in range(0, RECIPIENTS, RECIPIENTS // 3):
+            status, _ = request(server, "POST", "/transmissions", mailing(to[start : start + RECIPIENTS // 3]))
+            assert status == 200
+        for engines in (1, 3, 1):
+            wanted = min(len(far.taken) + chance.randrange(1, RECIPIENTS // 4), RECIPIENTS)
+            until(lambda goal=wanted: len(far.taken) >= goal, "mail arrives")  # type: ignore[misc]
+            server.kill()
+            server.configure(engines)
+            server.start()
+        until(lambda: len(far.copies()) == RECIPIENTS and server.quiet(), "all is delivered")
+        assert server.stop() == 0
+        assert set(far.copies()) == set(to)
+    total, _ = audit_all(server.data)
+    assert total.clean
+    assert total.accepted == RECIPIENTS + 3
