@@ -53,12 +53,22 @@ class SmallDisk:
     def path(self) -> Path:
         return Path(f"/proc/{self._holder.pid}/root{self._inside}")
 
-    def remount(self, options: str) -> None:
-        """For example "ro", or "size=8m"."""
+    def enter(self) -> list[str]:
+        """What to put before a command that is to see the file system at `inside`, for programs that find out what
+        /proc means, as SQLite does."""
         enter = ["nsenter", "-t", str(self._holder.pid), "-m"]
         if os.geteuid() != 0:
             enter += ["-U", "--preserve-credentials"]
-        subprocess.run([*enter, "mount", "-o", f"remount,{options}", str(self._inside)], check=True)
+        return enter
+
+    @property
+    def inside(self) -> Path:
+        """The folder, for commands behind `enter`."""
+        return self._inside
+
+    def remount(self, options: str) -> None:
+        """For example "ro", or "size=8m"."""
+        subprocess.run([*self.enter(), "mount", "-o", f"remount,{options}", str(self._inside)], check=True)
 
     def free(self) -> int:
         status = os.statvfs(self.path)
