@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.generate import Attachment, BuildErrors, Content, Person, draft, to_field
+from postroad.generate import Attachment, BuildErrors, Content, Filling, Letter, Person, draft, to_field
 
 SENDER = Person("Sender", "from@a.example")
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -30,9 +30,12 @@ def boundaries(seed: int = 1) -> Callable[[], str]:
 
 
 def build(content: Content, to: bytes = b"To: to@b.example\r\n") -> bytes:
-    return draft(content, boundaries()).render(
-        to=to, date=b"Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n", message_id=b"Message-ID: <1@mx.example>\r\n"
-    )
+    date = b"Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n"
+    return draft(content, boundaries()).letter(Filling(to, date, b"Message-ID: <1@mx.example>\r\n")).content
+
+
+def letter(content: Content, seed: int = 1) -> Letter:
+    return draft(content, boundaries(seed)).letter(Filling())
 
 
 def parse(message: bytes) -> EmailMessage:
@@ -188,18 +191,16 @@ def test_a_message_inside_goes_as_it_is() -> None:
     assert part.get_content()["Subject"] == "inner"
 
 
-def test_dotted_and_smtputf8() -> None:
-    assert draft(Content(sender=SENDER, text="a\n.b"), boundaries()).dotted
-    assert not draft(Content(sender=SENDER, text="a.b", subject="." * 200), boundaries()).dotted
-    assert not draft(Content(sender=Person("Jürgen", "j@a.example"), text="é"), boundaries()).smtputf8
-    assert draft(Content(sender=Person("", "jürgen@a.example"), text="t"), boundaries()).smtputf8
+def test_smtputf8() -> None:
+    assert not letter(Content(sender=Person("Jürgen", "j@a.example"), text="é")).smtputf8
+    assert letter(Content(sender=Person("", "jürgen@a.example"), text="t")).smtputf8
 
 
 def test_boundaries_come_from_the_caller() -> None:
     content = Content(sender=SENDER, text="t", html="h")
-    first, second = (draft(content, boundaries(seed)).render(to=b"", date=b"", message_id=b"") for seed in (1, 1))
+    first, second = (letter(content, seed).content for seed in (1, 1))
     assert first == second
-    assert first != draft(content, boundaries(2)).render(to=b"", date=b"", message_id=b"")
+    assert first != letter(content, 2).content
 
 
 def test_every_error_is_told() -> None:

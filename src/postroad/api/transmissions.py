@@ -8,7 +8,7 @@ as long as the job is known.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from postroad.api.body import BodyReader, Budget
-from postroad.inject.http import Code, Failure, Fault, Mailing, Setting, Transmission, decode, fault
+from postroad.inject.http import Code, Failure, Fault, Mailing, Setting, Transmission, Unmade, decode, fault
 from postroad.journal import MAX_JOB, JournalError
 from postroad.message import Accepted, Acceptor, Context, Refused, Reply, Transaction
 from postroad.net import Clock
@@ -24,6 +24,7 @@ from postroad.queue.jobs import About, Job, Jobs
 
 SLICE = 20  # recipients between two looks at the event loop
 MAX_KEY = 255  # octets of an Idempotency-Key
+MAX_TOLD = 50  # recipients told of in a refusal of the whole request
 MAX_PENDING = 64  # transactions on their way to the journal at once, each with its body
 RETRY_AFTER = {"Retry-After": "10"}
 
@@ -88,14 +89,20 @@ class Injection:
                 if known is not None:
                     return known
             decoded = decode(octets)
-            mailing = Mailing(decoded, self.setting, self.clock.wall(), connection)
+            mailing = Mailing(decoded, self.setting, self.clock.wall(), connection, subaccount=subaccount)
             for start in range(0, mailing.total, SLICE):
                 if start:
                     await asyncio.sleep(0)
                 mailing.read(start, start + SLICE)
             mailing.require_recipient()
-            if self.jobs is not None and (key or mailing.start or mailing.total > self.job_above):
-                results = _results(mailing, [], shown)
+            later = self.jobs is not None and bool(key or mailing.start or mailing.total > self.job_above)
+            made: Iterable[Transaction] = mailing.transactions()
+            if self.jobs is not None and not later:
+                made = list(made)
+                # A job tells of recipients whose message can't be made, or may not, by events (api.md 2.7).
+                later = bool(mailing.unmade)
+            if self.jobs is not None and later:
+                results = _results(mailing, [], shown, later=True)
                 about = About(
                     mailing.total,
                     mailing.total - mailing.accepted,
@@ -110,7 +117,7 @@ class Injection:
                 )
                 await _keep_job(self.jobs, int(mailing.id), about, bytes(octets))
                 return results
-            refused = await keep(self.acceptor, mailing)
+            refused = await keep(self.acceptor, made)
         return _results(mailing, refused, shown)
 
     def _known(self, subaccount: int, key: str, digest: bytes) -> dict[str, Any] | None:
@@ -192,10 +199,10 @@ class _Keeping:
             await self._waiting
 
 
-async def keep(acceptor: Acceptor, mailing: Mailing) -> list[tuple[Transaction, Reply]]:
-    """Hand all of the mailing to the acceptor and wait until each transaction is kept or refused; the refused ones."""
+async def keep(acceptor: Acceptor, transactions: Iterable[Transaction]) -> list[tuple[Transaction, Reply]]:
+    """Hand all to the acceptor and wait until each transaction is kept or refused; the refused ones."""
     keeping = _Keeping()
-    for built, transaction in enumerate(mailing.transactions(), 1):
+    for built, transaction in enumerate(transactions, 1):
         keeping.hand_over(acceptor, transaction)
         if built % SLICE == 0:
             await asyncio.sleep(0)
@@ -204,9 +211,15 @@ async def keep(acceptor: Acceptor, mailing: Mailing) -> list[tuple[Transaction, 
     return keeping.refused
 
 
-def _results(mailing: Mailing, refused: list[tuple[Transaction, Reply]], shown: int | None) -> dict[str, Any]:
+def _results(
+    mailing: Mailing, refused: list[tuple[Transaction, Reply]], shown: int | None, *, later: bool = False
+) -> dict[str, Any]:
+    """later: a job makes the messages, and tells of those that it can't make."""
+    unmade = [] if later else mailing.unmade
     lost = sum(len(transaction.recipients) for transaction, _ in refused)
-    accepted = mailing.accepted - lost
+    accepted = mailing.accepted - lost - len(unmade)
+    if not accepted and unmade:
+        raise _unmade(mailing)
     if not accepted:
         reply = refused[0][1]
         if reply.code < 500:
@@ -216,14 +229,32 @@ def _results(mailing: Mailing, refused: list[tuple[Transaction, Reply]], shown: 
     faults = mailing.faults
     if lost:
         faults = faults + _refusals(refused)
+    faults = faults + [_not_made(each) for each in unmade]
     if faults:
         results["rcpt_to_errors"] = faults if shown is None else faults[:shown]
-    results["total_rejected_recipients"] = mailing.total - accepted
-    results["total_accepted_recipients"] = accepted
-    results["id"] = mailing.id
+    results |= _counts(mailing, accepted)
     if faults:
         return {"errors": [fault(Code.PARTLY_CREATED)], "results": results}
     return {"results": results}
+
+
+def _counts(mailing: Mailing, accepted: int) -> dict[str, Any]:
+    return {
+        "total_rejected_recipients": mailing.total - accepted,
+        "total_accepted_recipients": accepted,
+        "id": mailing.id,
+    }
+
+
+def _not_made(unmade: Unmade) -> Fault:
+    return fault(Code.REJECTED if unmade.suppressed else Code.FAILED, unmade.text)
+
+
+def _unmade(mailing: Mailing) -> Failure:
+    """No message could be made (api.md 2.7)."""
+    faults = [_not_made(each) for each in mailing.unmade[:MAX_TOLD]]
+    code = Code.REJECTED if mailing.unmade[0].suppressed else Code.FAILED
+    return Failure(code, faults=faults, results=_counts(mailing, 0))
 
 
 def _refusals(refused: list[tuple[Transaction, Reply]]) -> list[Fault]:

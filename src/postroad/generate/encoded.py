@@ -60,6 +60,8 @@ def base64_lines(data: bytes) -> bytes:
 def text_part(text: str) -> tuple[bytes, bytes]:
     """(Content-Transfer-Encoding, encoded lines) of a text. Raises UnicodeEncodeError on lone surrogates."""
     data = crlf_lines(text)
-    if is_7bit(data):
+    # "=_" begins every boundary of ours and can't occur in quoted-printable (RFC 2045 6.7): so nobody who knows the
+    # boundary of a mailing can end a part by what a template shows of him.
+    if is_7bit(data) and b"--=_" not in data:
         return b"7bit", data
     return b"quoted-printable", quoted_printable(data)

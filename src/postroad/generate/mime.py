@@ -1,4 +1,5 @@
-"""Building a message by slots: everything that all recipients share is made once, a recipient's copy is one join.
+"""The parts of a message (RFC 2045, 2046), each as octets that all recipients share, with marks where a
+recipient's own text goes.
 
 Structure (api.md 2.11): mixed( alternative( text, amp, related( html, inline images ) ), attachments ), each level only
 where it has more than one part.
@@ -22,8 +23,8 @@ from postroad.generate.headers import (
     structured_field,
     text_field,
 )
-from postroad.generate.people import Person, people_field, person_text
-from postroad.message.model import has_dotted_line
+from postroad.generate.people import Person, people_field
+from postroad.generate.template import TemplateSyntaxError
 
 # Fields that the content's own members make. A client that gives them as headers contradicts itself.
 OWNED = frozenset({"from", "to", "subject", "reply-to"})
@@ -33,6 +34,11 @@ DROPPED = frozenset({"bcc", "mime-version", "return-path", "x-msys-api"})
 _ADDRESS_LISTS = frozenset({"cc", "sender", "resent-from", "resent-to", "resent-cc", "disposition-notification-to"})
 _CONTENT_ID = re.compile(r"[ !-;=?-~]{1,255}\Z")
 _BARE_BREAK = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+MARK = re.compile(rb"\0([a-z_]+)\0")
+_TYPES = {"text": b"text/plain", "html": b"text/html", "amp_html": b"text/x-amp-html"}
+_HEADS = {
+    name: b"Content-Type: " + kind + b"; charset=utf-8\r\nContent-Transfer-Encoding: " for name, kind in _TYPES.items()
+}
 
 
 class PartError(BuildError):
@@ -42,7 +48,7 @@ class PartError(BuildError):
 class BuildErrors(ValueError):
     """Everything that is wrong with the content, not only the first thing."""
 
-    def __init__(self, errors: list[BuildError]) -> None:
+    def __init__(self, errors: list[BuildError | TemplateSyntaxError]) -> None:
         super().__init__("; ".join(str(error) for error in errors))
         self.errors = errors
 
@@ -57,7 +63,11 @@ class Attachment(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Content:
-    """What a message says, in Unicode and without any encoding. At least one of text and html is given."""
+    """What a message says, in Unicode and without any encoding. At least one of text and html is given.
+
+    literal_headers, literal_reply_to, literal_sender: what is never of the template language, whatever is in it
+    (api.md 2.2, override); literal_reply_to wins over reply_to.
+    """
 
     sender: Person
     subject: str = ""
@@ -66,67 +76,22 @@ class Content:
     amp_html: str | None = None
     reply_to: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    literal_headers: Mapping[str, str] = field(default_factory=dict)
+    literal_reply_to: str | None = None
+    literal_sender: bool = False
     attachments: Sequence[Attachment] = ()
     inline_images: Sequence[Attachment] = ()
 
 
-class Draft:
-    """A message ready but for its slots: Date, Message-ID and To.
+class Header(NamedTuple):
+    """One of the client's own. where: as errors name it. value: as given, not in any encoding."""
 
-    smtputf8: the header holds non-ASCII octets (an address with a non-ASCII local part), which needs RFC 6531.
-    dotted: as Body.dotted, and true of every rendering. len(draft): octets of a rendering without its slots.
-    """
-
-    __slots__ = ("_head", "_rest", "dotted", "has_date", "has_message_id", "smtputf8")
-
-    def __init__(self, head: bytes, rest: bytes, body: bytes, *, has_date: bool, has_message_id: bool) -> None:
-        self._head = head
-        self._rest = rest + body
-        self.smtputf8 = not (head.isascii() and rest.isascii())
-        # Header lines begin with a name or white space, never with a dot.
-        self.dotted = has_dotted_line(body)
-        self.has_date = has_date
-        self.has_message_id = has_message_id
-
-    def __len__(self) -> int:
-        return len(self._head) + len(self._rest)
-
-    def render(self, *, to: bytes, date: bytes, message_id: bytes) -> bytes:
-        """The whole message. Each argument is a whole field with CRLF, or empty; Date and Message-ID are left out where
-        the client gave its own."""
-        return b"".join(
-            (
-                b"" if self.has_date else date,
-                b"" if self.has_message_id else message_id,
-                self._head,
-                to,
-                self._rest,
-            )
-        )
+    where: str
+    name: str
+    value: str
 
 
-def draft(content: Content, boundary: Callable[[], str]) -> Draft:
-    """boundary: makes a fresh MIME boundary (RFC 2046 5.1.1), unguessable in production so that no content can hold it.
-
-    Raises BuildErrors.
-    """
-    errors: list[BuildError] = []
-    head = _attempt(errors, _from_field, content.sender)
-    rest = [_attempt(errors, text_field, "subject", "Subject", content.subject)]
-    if content.reply_to.strip():
-        rest.append(_attempt(errors, people_field, "reply_to", "Reply-To", content.reply_to))
-    own = _custom_fields(errors, content.headers)
-    rest.extend(own.values())
-    part = _attempt(errors, _body, content, boundary, errors)
-    if errors:
-        raise BuildErrors(errors)
-    # A part is fields, an empty line and a body; its fields stand at the end of the message's.
-    fields, _, body = part.partition(b"\r\n\r\n")
-    rest.append(b"MIME-Version: 1.0\r\n" + fields + b"\r\n\r\n")
-    return Draft(head, b"".join(rest), body, has_date="date" in own, has_message_id="message-id" in own)
-
-
-def _attempt(errors: list[BuildError], make: Callable[..., bytes], *arguments: object) -> bytes:
+def attempt(errors: list[BuildError], make: Callable[..., bytes], *arguments: object) -> bytes:
     try:
         return make(*arguments)
     except BuildError as error:
@@ -134,13 +99,9 @@ def _attempt(errors: list[BuildError], make: Callable[..., bytes], *arguments: o
         return b""
 
 
-def _from_field(sender: Person) -> bytes:
-    return structured_field("from", "From", person_text("from", sender.name, sender.email))
-
-
-def _custom_fields(errors: list[BuildError], headers: Mapping[str, str]) -> dict[str, bytes]:
-    """The client's own fields by lower-case name. Names that differ in case only are one: lists are joined."""
-    merged: dict[str, tuple[str, str, str]] = {}
+def own_headers(errors: list[BuildError], headers: Mapping[str, str]) -> dict[str, Header]:
+    """The client's own headers by lower-case name. Names that differ in case only are one: lists are joined."""
+    merged: dict[str, Header] = {}
     for name, value in headers.items():
         where = f"headers.{name}"
         key = name.lower()
@@ -154,28 +115,29 @@ def _custom_fields(errors: list[BuildError], headers: Mapping[str, str]) -> dict
             if key in merged:
                 if key not in _ADDRESS_LISTS:
                     raise HeaderError(where, "is given twice")
-                value = f"{merged[key][2]}, {value}"
-            merged[key] = (where, "Cc" if key == "cc" else name, value)
+                value = f"{merged[key].value}, {value}"
+            merged[key] = Header(where, "Cc" if key == "cc" else name, value)
         except HeaderError as error:
             errors.append(error)
-    made = {}
-    for key, (where, name, value) in merged.items():
-        if key in _ADDRESS_LISTS:
-            made[key] = _attempt(errors, people_field, where, name, value)
-        else:
-            made[key] = _attempt(errors, _raw_field, where, name, value)
-    return made
+    return merged
 
 
-def _raw_field(where: str, name: str, value: str) -> bytes:
-    return text_field(where, name, value, raw=True)
+def header_field(header: Header, value: str, *, people: bool = False) -> bytes:
+    """The field with this value; b"" for a blank one, which says nothing. people: it is a list of addresses.
+
+    Raises HeaderError.
+    """
+    if not value.strip(" \t"):
+        return b""
+    if people or header.name.lower() in _ADDRESS_LISTS:
+        return people_field(header.where, header.name, value)
+    return text_field(header.where, header.name, value, raw=True)
 
 
-def _body(content: Content, boundary: Callable[[], str], errors: list[BuildError]) -> bytes:
-    alternatives = []
-    for kind, text in (("text/plain", content.text), ("text/x-amp-html", content.amp_html)):
-        if text is not None:
-            alternatives.append(_attempt(errors, _text, kind, text))
+def parts(content: Content, texts: Mapping[str, bytes], boundary: Callable[[], str], errors: list[BuildError]) -> bytes:
+    """All parts as one entity: fields, an empty line, a body. texts: for each of text, html and amp_html that is there
+    the whole part, or its mark (see `mark`). Raises PartError."""
+    alternatives = [texts[name] for name in ("text", "amp_html") if name in texts]
     images: list[bytes] = []
     seen = set()
     for number, image in enumerate(content.inline_images):
@@ -183,18 +145,17 @@ def _body(content: Content, boundary: Callable[[], str], errors: list[BuildError
         if image.name in seen:
             errors.append(PartError(f"{where}.name", "is used twice"))
         seen.add(image.name)
-        images.append(_attempt(errors, _image, where, image))
-    if content.html is not None:
-        html = _attempt(errors, _text, "text/html", content.html)
-        alternatives.append(_multipart(b"related", [html, *images], boundary, b'; type="text/html"'))
+        images.append(attempt(errors, _image, where, image))
+    if "html" in texts:
+        alternatives.append(_multipart(b"related", [texts["html"], *images], boundary, b'; type="text/html"'))
         images = []
     if not alternatives:
         raise PartError("text", "or html must be given")
-    if content.amp_html is not None and len(alternatives) == 1:
+    if "amp_html" in texts and len(alternatives) == 1:
         raise PartError("amp_html", "needs text or html beside it")
     parts = [_multipart(b"alternative", alternatives, boundary), *images]
     for number, attachment in enumerate(content.attachments):
-        parts.append(_attempt(errors, _attachment, f"attachments[{number}]", attachment))
+        parts.append(attempt(errors, _attachment, f"attachments[{number}]", attachment))
     return _multipart(b"mixed", parts, boundary)
 
 
@@ -213,20 +174,19 @@ def _multipart(kind: bytes, parts: list[bytes], boundary: Callable[[], str], mor
     )
 
 
-def _text(kind: str, text: str) -> bytes:
+def text_entity(name: str, text: str) -> bytes:
+    """The part of a text: its fields, an empty line, its lines. name: text, html or amp_html. Raises PartError."""
     try:
         encoding, lines = text_part(text)
     except UnicodeEncodeError:
-        name = {"text/plain": "text", "text/html": "html", "text/x-amp-html": "amp_html"}[kind]
         raise PartError(name, "is not valid Unicode") from None
-    return b"".join(
-        (
-            b"Content-Type: " + kind.encode() + b"; charset=utf-8\r\nContent-Transfer-Encoding: ",
-            encoding,
-            b"\r\n\r\n",
-            lines,
-        )
-    )
+    return _HEADS[name] + encoding + b"\r\n\r\n" + lines
+
+
+def mark(name: str) -> bytes:
+    """Stands for a text that each recipient has its own of. No part holds NUL: texts with one are quoted-printable,
+    files base64, and headers refuse it."""
+    return b"\0" + name.encode() + b"\0"
 
 
 def _image(where: str, image: Attachment) -> bytes:

@@ -3,16 +3,24 @@
 from postroad.inject.http.decode import Decoded, decode, decode_as
 from postroad.inject.http.faults import Code, Failure, Fault, fault
 from postroad.inject.http.mailing import Mailing, Setting, Unmade
-from postroad.inject.http.shapes import Transmission
+from postroad.inject.http.shapes import InlineRecipient, Tracking, Transmission, TransmissionContent
+from postroad.inject.http.stock import Absent, Nothing, Stock, StoredTemplate
 
 __all__ = [
+    "Absent",
     "Code",
     "Decoded",
     "Failure",
     "Fault",
+    "InlineRecipient",
     "Mailing",
+    "Nothing",
     "Setting",
+    "Stock",
+    "StoredTemplate",
+    "Tracking",
     "Transmission",
+    "TransmissionContent",
     "Unmade",
     "decode",
     "decode_as",

@@ -33,6 +33,7 @@ class Code(Enum):
     NO_SUBRESOURCE = ("1603", 422, "Subresource not found")
     UNSUPPORTED_TYPE = ("1700", 415, "unsupported content type")
     UNAVAILABLE = ("1900", 503, "message generation unavailable")
+    FAILED = ("1901", 400, "Failed to generate message")
     REJECTED = ("1902", 400, "Message generation rejected")
     PARTLY_CREATED = ("2000", 200, "transmission created, but with validation errors")
     SUBSTITUTION_TOO_LARGE = ("2002", 422, "substitution data too large")

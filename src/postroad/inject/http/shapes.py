@@ -59,6 +59,14 @@ class Sender(Struct, frozen=True):
     name: Annotated[str, Meta(description="Display name.")] | None = None
 
 
+class Override(Struct, frozen=True, rename={"sender": "from"}):
+    """Laid over the content, a template's as well. Nothing is substituted in it."""
+
+    sender: Annotated[str | Sender, Meta(description="From; a missing name is the content's.")] | None = None
+    reply_to: Annotated[str, Meta(description="An address, or a comma list.")] | None = None
+    list_id: Annotated[str, Meta(description="Sent as List-Id; suppressions of this list apply.")] | None = None
+
+
 class AttachedFile(Struct, frozen=True):
     """An attachment, or an inline image, whose name is its Content-ID (`cid:NAME`)."""
 
@@ -68,7 +76,7 @@ class AttachedFile(Struct, frozen=True):
 
 
 class TransmissionContent(Struct, frozen=True, rename={"sender": "from"}):
-    """What is sent: inline content, or a whole message in `email_rfc822`."""
+    """What is sent: inline content, a stored template, an A/B test, or a whole message in `email_rfc822`."""
 
     sender: Annotated[str | Sender, Meta(description='`a@b.example`, `"Name" <a@b.example>` or an object.')] | None = (
         None
@@ -90,8 +98,8 @@ class TransmissionContent(Struct, frozen=True, rename={"sender": "from"}):
     email_rfc822: Annotated[str, Meta(description="A whole RFC 5322 message, instead of everything else.")] | None = (
         None
     )
-    template_id: Annotated[str, Meta(description="Not available in this version.")] | None = None
-    ab_test_id: Annotated[str, Meta(description="Not available in this version.")] | None = None
+    template_id: Annotated[str, Meta(description="A stored template, instead of everything else.")] | None = None
+    ab_test_id: Annotated[str, Meta(description="An A/B test, for one recipient.")] | None = None
     use_draft_template: bool | None = None
 
 
@@ -99,13 +107,14 @@ class Options(Tracking, frozen=True):
     """Options of the transmission."""
 
     start_time: (
-        Annotated[str, Meta(description="`now` or a past time; later ones are not available in this version.")] | None
+        Annotated[str, Meta(description="When to send, `2027-01-31T08:00:00+01:00`; a past time and `now`: at once.")]
+        | None
     ) = None
     transactional: bool | None = None
     sandbox: bool | None = None
     skip_suppression: bool | None = None
     ip_pool: str | None = None
-    inline_css: Annotated[bool, Meta(description="true is not available in this version.")] | None = None
+    inline_css: Annotated[bool, Meta(description="Move `<style>` rules of html into `style=`.")] | None = None
     perform_substitutions: (
         Annotated[bool, Meta(description="false: text and html are sent as they are, braces and all.")] | None
     ) = None
@@ -125,5 +134,5 @@ class Transmission(Struct, frozen=True):
     metadata: Annotated[dict[str, Any], Meta(description="Told in events as rcpt_meta; 10 KB.")] | None = None
     substitution_data: Annotated[dict[str, Any], Meta(description="100 KB.")] | None = None
     return_path: Annotated[str, Meta(description="Envelope sender; default: the From address.")] | None = None
-    tracking_domain: Annotated[str, Meta(description="Not available in this version.")] | None = None
-    override: Annotated[dict[str, Any], Meta(description="Not available in this version.")] | None = None
+    tracking_domain: Annotated[str, Meta(description="A verified tracking domain of the account.")] | None = None
+    override: Override | None = None
