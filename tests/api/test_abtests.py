@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from postroad.net import SystemClock
-from postroad.store.abtests import AB_TESTS, Plan
+from postroad.store.abtests import AB_TESTS
+from postroad.store.seen import Plan
 from tests.api.harness import Answer
 from tests.api.office import Open
 
@@ -281,7 +282,11 @@ async def test_subaccounts(management: Open, clock: SetClock) -> None:
         assert (await api("GET", path, subaccount=0)).status == 404
     assert (await eight("GET", "/ab-test")).body["results"] == []
     # Private templates of others are none.
-    made: dict[str, Any] = {"id": "own", "content": {"from": "a@b.example", "subject": "s", "text": "t"}, "published": True}
+    made: dict[str, Any] = {
+        "id": "own",
+        "content": {"from": "a@b.example", "subject": "s", "text": "t"},
+        "published": True,
+    }
     await seven("POST", "/templates", made)
     test = {**TEST, "variants": [{"template_id": "own", "percent": 40}]}
     assert (await eight("POST", "/ab-test", test)).status == 422

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -13,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from postroad.store.changes import changed
 from postroad.store.kind import Id, Kind
+from postroad.store.seen import AB_TEST as KIND
+from postroad.store.seen import Plan
 from postroad.store.sharing import visible
 from postroad.store.tables.abtests import ab_tests
 from postroad.store.upsert import upsert
 
-KIND = "ab-test"
 Status = Literal["draft", "scheduled", "running", "completed", "cancelled"]
 _table = ab_tests
 
@@ -87,30 +87,6 @@ async def delete_ab_test(tx: AsyncConnection, subaccount: int, key: str) -> None
     """All its versions."""
     await tx.execute(sa.delete(_table).where(_table.c.subaccount == subaccount, _table.c.id == key))
     await changed(tx, KIND, subaccount, key)
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What engines see. default: the template of all who are not in the test; shares: (template, weight) of those that
-    are tried, the default among them. starts, ends: milliseconds since 1970."""
-
-    version: int
-    default: str
-    shares: list[tuple[str, float]]
-    starts: int
-    ends: int
-
-    def chosen(self, recipient: str, now: int) -> str:
-        """The id of the template that this recipient gets: the same each time, by the share of each template in all
-        recipients. Before and after the test: the default."""
-        if not self.starts <= now < self.ends:
-            return self.default
-        digest = blake2b(f"{self.version} {recipient.lower()}".encode(errors="replace"), digest_size=8).digest()
-        place = int.from_bytes(digest) / 2**64 * sum(weight for _, weight in self.shares)
-        for template, weight in self.shares:
-            place -= weight
-            if place < 0:
-                return template
-        return self.default
 
 
 def plan(test: AbTest) -> Plan:

@@ -10,11 +10,11 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from postroad.store.changes import changed
+from postroad.store.seen import RECIPIENT_LIST as KIND
 from postroad.store.sharing import visible
 from postroad.store.tablekind import table_kind
 from postroad.store.tables.recipientlists import recipient_lists
 
-KIND = "recipient-list"
 _table = recipient_lists
 _LIGHT = [column for column in recipient_lists.c if column.name != "recipients"]
 

@@ -10,12 +10,11 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from postroad.store.changes import changed
+from postroad.store.seen import SNIPPET as KIND
 from postroad.store.sharing import find, visible
 from postroad.store.tablekind import table_kind
 from postroad.store.tables.snippets import snippets
 from postroad.store.upsert import upsert
-
-KIND = "snippet"
 
 
 class Snippet(NamedTuple):

@@ -12,11 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from postroad.store.changes import changed
 from postroad.store.kind import Id, Kind
+from postroad.store.seen import TEMPLATE as KIND
 from postroad.store.sharing import find, visible
 from postroad.store.tables.templates import template_versions, templates
 from postroad.store.upsert import upsert
-
-KIND = "template"
 
 
 class Version(NamedTuple):
