@@ -74,6 +74,12 @@ def test_each_recipient_once_through_kills(tmp_path: Path, engines: int) -> None
     assert set(copies) == set(to)
     total, _ = audit_all(server.data)
     assert total.clean
+    told = server.command("audit", "--json", "--config", str(server.config))
+    assert told.returncode == 0, told.stdout
+    jobs = json.loads(told.stdout)["jobs"]
+    assert [(job["recipients"], job["accepted"], job["failed"], job["to_come"]) for job in jobs] == [
+        (RECIPIENTS, RECIPIENTS, 0, 0)
+    ]
     # What was in flight at a kill may have been taken twice by the far end (docs/explanation/durability.md), but each
     # recipient was accepted once: so many messages, and the job itself.
     assert total.accepted == RECIPIENTS + 1

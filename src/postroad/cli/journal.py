@@ -203,7 +203,8 @@ def audit(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as
         else:
             total = run(folders[0])
             each = {0: total}
-    clean = total.clean and all(one.clean for one in each.values())
+    jobs = _jobs(total)
+    clean = total.clean and all(one.clean for one in each.values()) and not any(job["wrong"] for job in jobs)
     if as_json:
         told = _as_json(total) | {"clean": clean}
         _show(told if len(each) == 1 else told | {"journals": {str(n): _as_json(one) for n, one in each.items()}})
@@ -215,9 +216,39 @@ def audit(directory: Directory = None, config: ConfigOption = DEFAULT_CONFIG, as
                     f"went {one.homed_out:,} + queued {one.queued:,}" + ("" if one.clean else " NOT CLEAN")
                 )
         _tell(total)
+        for job in jobs:
+            typer.echo(
+                f"transmission {job['id']}: {job['recipients']:,} recipients = accepted {job['accepted']:,} + failed "
+                f"{job['failed']:,} + to come {job['to_come']:,}"
+                + (f" NOT CLEAN: {job['wrong']}" if job["wrong"] else "")
+            )
         typer.echo("clean" if clean else "NOT CLEAN")
     if not clean:
         raise typer.Exit(1)
+
+
+def _jobs(result: Audit) -> list[dict[str, Any]]:
+    """The transmissions that are known, with what is wrong with them. Those whose first events are no longer kept, or
+    are in another engine's journal, can't be counted and are left out."""
+    from postroad.queue.jobs import decode_job, unbalanced
+
+    told = []
+    for number, count in sorted(result.jobs.items()):
+        if not count.whole:
+            continue
+        about = decode_job(count.meta)
+        recipients = about.total - about.rejected
+        told.append(
+            {
+                "id": str(number),
+                "recipients": recipients,
+                "accepted": count.made,
+                "failed": count.failed,
+                "to_come": max(0, recipients - count.made - count.failed),
+                "wrong": unbalanced(count) or "",
+            }
+        )
+    return told
 
 
 def _kinds(result: Audit) -> dict[str, int]:
@@ -234,6 +265,7 @@ def _as_json(result: Audit) -> dict[str, Any]:
         "kinds": _kinds(result),
         "difference": result.difference,
         "clean": result.clean,
+        "jobs": _jobs(result),
     }
     for name in ("lost", "twice", "reaccepted"):
         whole[name] = [f"{number:016x}" for number in whole[name]]

@@ -9,12 +9,13 @@ from postroad.journal.disk import Disk, File, Lock, OsDisk
 from postroad.journal.errors import JournalDamaged, JournalError, JournalFull, JournalLocked
 from postroad.journal.folders import beside, journal_folder, journal_folders
 from postroad.journal.journal import Journal, JournalStats
-from postroad.journal.proof import Audit, audit, audit_all
+from postroad.journal.proof import Audit, JobCount, audit, audit_all
 from postroad.journal.reader import EventReader
 from postroad.journal.records import (
     ACCEPTED,
     HOMED,
     JOB,
+    JOB_MARK,
     JOB_SLICE,
     MAX_JOB,
     STATE,
@@ -37,6 +38,7 @@ __all__ = [
     "ACCEPTED",
     "HOMED",
     "JOB",
+    "JOB_MARK",
     "JOB_SLICE",
     "MAX_JOB",
     "STATE",
@@ -54,6 +56,7 @@ __all__ = [
     "HoseEvent",
     "Injection",
     "InlineCommitter",
+    "JobCount",
     "Journal",
     "JournalDamaged",
     "JournalError",

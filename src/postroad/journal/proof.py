@@ -14,11 +14,29 @@ from postroad.journal.catalog import read_catalog
 from postroad.journal.disk import Disk, OsDisk
 from postroad.journal.folders import journal_folders
 from postroad.journal.format import FILE_HEADER_SIZE
-from postroad.journal.records import ACCEPTED, HOMED, TERMINAL, pack_place
-from postroad.journal.scan import EventScanner, MailScanner, payload, row_is_whole
+from postroad.journal.records import ACCEPTED, HOMED, JOB, JOB_MARK, STATE, TERMINAL, Progress, pack_place
+from postroad.journal.scan import EventRow, EventScanner, MailScanner, payload, row_is_whole
 from postroad.journal.survey import header_balance
 
 _ATTEMPTS = 3
+
+
+@dataclass
+class JobCount:
+    """What the files say of a job that is still known. meta: of its record (queue/jobs.py). whole: its first event is
+    still kept, and so all that it brought. made: messages accepted that it made; failed: recipients whose message could
+    not be made, or was cancelled. phase, progress: the furthest told."""
+
+    meta: bytes
+    whole: bool = False
+    made: int = 0
+    failed: int = 0
+    phase: int = 0
+    progress: Progress = field(default_factory=Progress)
+
+    def told(self, phase: int, packed: int) -> None:
+        self.phase = max(self.phase, phase)
+        self.progress = self.progress.joined(Progress.unpack(packed))
 
 
 @dataclass
@@ -30,6 +48,7 @@ class Audit:
 
     lost: ids accepted, not ended and nowhere in the mail. twice: ids with more than one terminal event.
     reaccepted: ids with more than one injection event. kinds: events by kind, in the segments still kept.
+    jobs: by number. In all other counts a job is one message.
     """
 
     accepted: int = 0
@@ -42,6 +61,7 @@ class Audit:
     twice: list[int] = field(default_factory=list)
     reaccepted: list[int] = field(default_factory=list)
     kinds: dict[int, int] = field(default_factory=dict)
+    jobs: dict[int, JobCount] = field(default_factory=dict)
 
     @property
     def difference(self) -> int:
@@ -83,6 +103,7 @@ def audit_all(data_dir: Path, disk: Disk | None = None) -> tuple[Audit, dict[int
         total.twice += one.twice
         total.reaccepted += one.reaccepted
         kinds.update(one.kinds)
+        total.jobs |= one.jobs
     total.kinds = dict(sorted(kinds.items()))
     return total, each
 
@@ -97,6 +118,7 @@ class _Mail:
         self.plain: dict[int, int] = {}
         self.homed: dict[int, int] = {}
         self.torn: set[int] = set()
+        self.jobs: dict[int, JobCount] = {}
         self.end = 0
         catalog = read_catalog(disk, directory)
         for segment in catalog.mail:
@@ -118,12 +140,30 @@ class _Mail:
                     elif row.homed:
                         self.homed.update((one, place) for one in ids)
                 self.ids.update(ids)
+                if row.meta is not None and row.meta[:1] == JOB_MARK:
+                    job = self.jobs.setdefault(ids[0], JobCount(row.meta))
+                    if row.moved or row.homed:
+                        job.told(row.entries[0].attempts, row.entries[0].next_attempt_ms)
             self.end = pack_place(segment.number, scanner.end)
 
 
 def _order(place: int, index: int) -> int:
     """Rises as the ACCEPTED events are written. One integer: there may be millions."""
     return place << 16 | index
+
+
+def _count_job(jobs: dict[int, JobCount], row: EventRow) -> None:
+    if row.flags & ACCEPTED:
+        job = jobs.get(row.next_attempt_ms)
+        if job is None:
+            return
+        if row.message_id == row.next_attempt_ms:
+            job.whole = True
+        else:
+            job.made += 1
+    elif row.flags & STATE and (job := jobs.get(row.message_id)) is not None:
+        job.told(row.attempts, row.next_attempt_ms)
+        job.failed += bool(row.length)  # an event that consumers see
 
 
 def _audit(directory: Path, disk: Disk) -> Audit:
@@ -154,6 +194,8 @@ def _audit(directory: Path, disk: Disk) -> Audit:
                     continue  # half written: the next start makes it void
                 if not row.flags & HOMED:
                     kinds[row.kind] += 1
+                if row.flags & JOB:
+                    _count_job(mail.jobs, row)
                 if row.flags & ACCEPTED:
                     result.accepted += 1
                     if row.flags & HOMED:
@@ -185,6 +227,7 @@ def _audit(directory: Path, disk: Disk) -> Audit:
     result.unannounced = len(unannounced)
     result.accepted += len(unannounced)
     result.homed_in += sum(one in mail.homed for one in unannounced)
+    result.jobs = {number: job for number, job in mail.jobs.items() if number not in ended and number not in away}
     queued = mail.ids - ended - never - away.keys()
     for message_id, place in accepted.items():
         if message_id not in ended and message_id not in mail.ids and message_id not in away:

@@ -21,6 +21,7 @@ HOMED = 8
 # names the job itself.
 JOB = 16
 
+JOB_MARK = b"J"  # how the meta of a job's record begins; no envelope does: those are MessagePack arrays
 JOB_SLICE = 24  # recipients of a job that are made at a time
 MAX_JOB = (1 << 20) - 1  # recipients of a job
 

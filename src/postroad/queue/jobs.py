@@ -14,10 +14,22 @@ from enum import IntEnum
 
 import msgspec
 
-from postroad.journal import ACCEPTED, JOB, STATE, TERMINAL, Event, Journal, JournalError, LiveMail, Mail, Progress
+from postroad.journal import (
+    ACCEPTED,
+    JOB,
+    JOB_MARK,
+    STATE,
+    TERMINAL,
+    Event,
+    JobCount,
+    Journal,
+    JournalError,
+    LiveMail,
+    Mail,
+    Progress,
+)
 from postroad.message import Context
 
-_MARK = b"J"  # no envelope begins with it: those are MessagePack arrays
 BOOKKEEPING = 0  # kind of events that nobody sees
 
 
@@ -55,16 +67,31 @@ _decode = msgspec.msgpack.Decoder(About).decode
 
 def encode_job(about: About) -> bytes:
     """The `meta` of a job's record."""
-    return _MARK + _encode(about)
+    return JOB_MARK + _encode(about)
 
 
 def is_job(meta: bytes) -> bool:
-    return meta[:1] == _MARK
+    return meta[:1] == JOB_MARK
 
 
 def decode_job(meta: bytes) -> About:
     """Raises msgspec.DecodeError when the bytes are not ours."""
     return _decode(meta[1:])
+
+
+def unbalanced(count: JobCount) -> str | None:
+    """What is wrong with a job by its journal's audit: its recipients = accepted + failed + to come. None: nothing, or
+    too old to say. Raises ValueError when its record can't be read."""
+    about = decode_job(count.meta)
+    wanted, done = about.total - about.rejected, count.made + count.failed
+    settled = count.progress.base + count.progress.mask.bit_count()
+    if not count.whole:
+        return None
+    if count.phase >= Phase.SUCCESS and done != wanted:
+        return f"{wanted} recipients, but {count.made} were accepted and {count.failed} failed"
+    if done > wanted or done > settled:
+        return f"{count.made} were accepted and {count.failed} failed, of {min(wanted, settled)} that were begun"
+    return None
 
 
 class Job:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 import msgspec
 
+from postroad.journal import JOB, Event
 from postroad.message import PRIORITY, Body, Context, Message, Notify, Ret, Transaction
 
 
@@ -128,6 +129,16 @@ def common_event(meta: bytes, index: int) -> tuple[bytes, str, Context]:
     stored = _decode(meta)
     recipient = stored.recipients[index]
     return recipient.event, recipient.binding, stored.connection
+
+
+def mark_job(event: Event, meta: bytes, index: int) -> Event:
+    """The injection event of a message, made again, with what queue.keep() says in it of the job that made the
+    message."""
+    job = _decode_dues(meta).recipients[index].job
+    if job:
+        event.flags |= JOB
+        event.next_attempt_ms = job
+    return event
 
 
 def fill(message: Message, meta: bytes, index: int, body: Body | None) -> None:

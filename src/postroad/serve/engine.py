@@ -28,7 +28,7 @@ from postroad.net import Clock, Resolver, Tap
 from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, Signing, marked, sealing
 from postroad.queue import PathCount, Queue
 from postroad.queue.jobs import is_job
-from postroad.queue.stored import common_event
+from postroad.queue.stored import common_event, mark_job
 from postroad.serve.generation import Generation
 from postroad.serve.handover import Handover
 from postroad.serve.owner import Owners
@@ -99,7 +99,8 @@ class Engine:
                 return JournalEvent(message_id, 0, b"", flags=JOB, next_attempt_ms=message_id)
             common, binding, connection = common_event(mail.meta, index)
             payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding, connection)
-            return JournalEvent(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
+            event = JournalEvent(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
+            return mark_job(event, mail.meta, index)
 
         self.journal = Journal.open(
             journal_folder(data_dir, number),

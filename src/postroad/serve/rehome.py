@@ -37,7 +37,7 @@ from postroad.journal import (
 from postroad.net import Clock, SystemClock
 from postroad.queue.endings import lost_event
 from postroad.queue.jobs import is_job
-from postroad.queue.stored import common_event, decode_dues
+from postroad.queue.stored import common_event, decode_dues, mark_job
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Ready, Start, unpack
 from postroad.serve.homes import Homes, read_homes, write_homes
@@ -108,7 +108,8 @@ def _open(config: Config, data_dir: Path, clock: Clock, number: int) -> Journal:
             return Event(message_id, 0, b"", flags=JOB, next_attempt_ms=message_id)
         common, binding, connection = common_event(mail.meta, index)
         payload = encoder.injection(common, message_id, mail.received_ms / 1000, binding, connection)
-        return Event(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
+        event = Event(message_id, Kind.INJECTION, payload, place=mail.place, index=index)
+        return mark_job(event, mail.meta, index)
 
     journal = Journal.open(
         journal_folder(data_dir, number),
