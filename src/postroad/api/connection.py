@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from postroad.api.envelope import plain_failure
+from postroad.api.stamp import new_id
 from postroad.inject.http import Code
 from postroad.net import Clock
 
@@ -224,5 +225,8 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, code: Code, description: str) -> None:
         body = plain_failure(code, description)
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        head = (
+            b"content-type: application/json\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            % (new_id(), len(body))
+        )
         self._real.write(STATUS_LINE[code.status] + head + body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -28,9 +28,31 @@ _encode = msgspec.json.Encoder().encode
 _NOBODY = Caller(PRIMARY, PRIMARY, Key("", frozenset()), "")
 
 
-def served(route: Route[Any, Any], office: Office, admit: Admit = free) -> Any:
-    """A handler of Litestar. admit: counts the request; returns header fields that tell of it, or raises Failure."""
+Handle = Callable[[Request[Any, Any, Any]], Awaitable[Response[Any]]]
 
+
+def served(routes: Iterable[Route[Any, Any]], office: Office, admit: Admit = free) -> list[Any]:
+    """Handlers of Litestar: one a path, for all its methods, as only then OPTIONS tells of all of them. admit: counts
+    a request; returns header fields that tell of it, or raises Failure."""
+    found: dict[str, dict[str, Handle]] = {}
+    for route in routes:
+        for base in route.bases:
+            methods = found.setdefault(base + _NAMES.sub(r"{\1:str}", route.path), {})
+            methods[route.method] = _handle(route, office, admit)
+            if route.method == "GET":
+                methods["HEAD"] = methods["GET"]
+    return [_at(path, methods) for path, methods in found.items()]
+
+
+def _at(path: str, methods: dict[str, Handle]) -> Any:
+    async def choose(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await methods[request.method](request)
+
+    wanted: Any = list(methods)
+    return litestar_route(path, http_method=wanted, media_type=JSON, status_code=200)(choose)
+
+
+def _handle(route: Route[Any, Any], office: Office, admit: Admit) -> Handle:
     async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
         told: dict[str, str] = {}
         caller = _NOBODY
@@ -44,9 +66,7 @@ def served(route: Route[Any, Any], office: Office, admit: Admit = free) -> Any:
             raise Failure(Code.RESOURCES_UNAVAILABLE, str(error), headers=headers) from error
         return _response(answer, request, told)
 
-    methods: Any = ["GET", "HEAD"] if route.method == "GET" else [route.method]
-    paths = [base + _NAMES.sub(r"{\1:str}", route.path) for base in route.bases]
-    return litestar_route(paths, http_method=methods, media_type=JSON, status_code=200)(handle)
+    return handle
 
 
 async def _asked(route: Route[Any, Any], office: Office, caller: Caller, request: Request[Any, Any, Any]) -> Any:

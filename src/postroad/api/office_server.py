@@ -36,7 +36,7 @@ class OfficeServer:
             return http.rate, http.rate_burst
 
         buckets = Buckets(asyncio.get_running_loop().time, limit)
-        app = application([served(route, office, buckets.admit) for route in routes])
+        app = application(served(routes, office, buckets.admit))
 
         async def introduced(scope: Any, receive: Any, send: Any) -> None:
             peer = header(scope["headers"], PEER)
