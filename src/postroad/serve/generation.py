@@ -178,14 +178,14 @@ class Generation:
             unmade += failed
         if job.phase is Phase.CANCELING:
             waiting = [
-                self._canceled(job, transaction, recipient)
+                self._bounced(job, transaction, recipient, _CANCELED)
                 for transaction in handed
                 for recipient in transaction.recipients
             ]
             waiting += [self._failed(job, each, _CANCELED) for each in unmade]
             await asyncio.gather(*waiting)
         else:
-            waiting = [self._failed(job, each, _reply(each.text)) for each in unmade]
+            waiting = [self._not_made(job, each, _reply(each.text)) for each in unmade]
             results = await asyncio.gather(*(self._hand_over(transaction) for transaction in handed))
             again = await self._refused(job, handed, results)
             await asyncio.gather(*waiting)
@@ -211,7 +211,7 @@ class Generation:
             stored = await self._loop.run_in_executor(None, self._journal.read_mail, job.place)
             decoded = await self._loop.run_in_executor(None, decode, stored.content)
             wall = max(self._clock.wall(), job.about.start)
-            mailing = Mailing(decoded, self._setting, wall, job.about.connection, job.number)
+            mailing = Mailing(decoded, self._setting, wall, job.about.connection, job.number, job.about.subaccount)
         except JournalError as error:
             log.error("alarm", alarm="transmission_stuck", transmission=str(job.number), text=str(error))
             self._held[job.number] = self._loop.time() + _LONGEST
@@ -256,11 +256,16 @@ class Generation:
         payload = self._teller.generation_failure(unmade.transaction, recipient, reply, number, self._clock.wall())
         return self._told(job, unmade.place, self._kinds.GENERATION_FAILURE, payload)
 
-    def _canceled(self, job: Job, transaction: Transaction, recipient: Recipient) -> asyncio.Future[None]:
+    def _not_made(self, job: Job, unmade: Unmade, reply: Reply) -> asyncio.Future[None]:
+        if unmade.suppressed:
+            return self._bounced(job, unmade.transaction, unmade.transaction.recipients[0], reply)
+        return self._failed(job, unmade, reply)
+
+    def _bounced(self, job: Job, transaction: Transaction, recipient: Recipient, reply: Reply) -> asyncio.Future[None]:
         assert recipient.job is not None
         number, wall = self._ids.next(), self._clock.wall()
         common = self._teller.common(self._teller.shared(transaction, wall), number, recipient)
-        outcome = Outcome(Verdict.FAILED, _CANCELED, Stage.NOT_CONNECTED, internal=True)
+        outcome = Outcome(Verdict.FAILED, reply, Stage.NOT_CONNECTED, internal=True)
         payload = self._teller.bounce(common, number, wall, outcome, 0, 0)
         return self._told(job, recipient.job[1], self._kinds.BOUNCE, payload)
 
