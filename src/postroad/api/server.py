@@ -22,7 +22,7 @@ from postroad.api.tls import HttpsDoor
 from postroad.api.transmissions import Injection
 from postroad.auth import ApiKeys
 from postroad.config.schema import HttpOptions
-from postroad.inject.http import Setting
+from postroad.inject.http import Nothing, Setting, Stock
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock
 from postroad.queue.jobs import Jobs
@@ -40,6 +40,7 @@ class HttpServer:
     siblings: the other engines, some of whose requests come to us.
     jobs: where transmissions to many are kept; without them they are generated before the answer.
     control: answers every request that is not ours; without one there are only ours.
+    stock: what transmissions may name; None: nothing.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class HttpServer:
         is_pool: Callable[[str], bool] = lambda name: False,
         jobs: Jobs | None = None,
         siblings: Siblings | None = None,
+        stock: Stock | None = None,
     ) -> None:
         self.keys = ApiKeys(options.keys)
         self.processes: dict[str, str] = {}  # of the server, and how they are; may be replaced at any time
@@ -66,6 +68,7 @@ class HttpServer:
             *(hostname, ids, lambda: f"=_{rng.getrandbits(96):024x}", options.max_content, options.max_recipients),
             is_pool,
             options.schedule_ahead if jobs is not None else 0.0,
+            Nothing() if stock is None else stock,
         )
         self._budget = Budget(options.max_in_flight)
         injection = Injection(acceptor, clock, setting, options.max_body, self._budget, jobs, options.job_above)

@@ -20,6 +20,7 @@ from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import MsysApi, Refusals, SmtpListener, Told
+from postroad.inject.http import Stock
 from postroad.journal import JOB, Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
@@ -56,7 +57,7 @@ class Engine:
     admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
     siblings: the way to the HTTP of the other engines.
     control: answers HTTP requests that are not an engine's. access: keys and subaccounts of the store; None: there are
-    those of the configuration only.
+    those of the configuration only. stock: what transmissions may name; None: nothing.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
     borrower: with several, what makes the limits hold for all together. windows: where one engine keeps its rates.
     Construct it inside the running event loop."""
@@ -82,6 +83,7 @@ class Engine:
         control: App | None = None,
         siblings: Siblings | None = None,
         access: Access | None = None,
+        stock: Stock | None = None,
     ) -> None:
         self.config = config
         self.access = access
@@ -231,6 +233,7 @@ class Engine:
                 is_pool=self.bindings.is_group,
                 jobs=self.queue.jobs,
                 siblings=siblings,
+                stock=stock,
             )
             if config.http.address
             else None

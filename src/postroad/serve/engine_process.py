@@ -30,6 +30,7 @@ from postroad.serve.lending import borrower, counted
 from postroad.serve.line import CONTROL_API, RemoteConsole
 from postroad.serve.link import Link
 from postroad.serve.reload import Swaps, live_part
+from postroad.serve.stock import CatalogStock
 from postroad.serve.transmissions import Desk
 from postroad.serve.windows import rate_windows
 from postroad.store.access import Access, engine_catalog
@@ -91,6 +92,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             admin=RemoteConsole(run_folder(data_dir)),
             control=Passing(run_folder(data_dir) / CONTROL_API),
             access=Access(catalog),
+            stock=CatalogStock(catalog, clock.wall),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
