@@ -103,6 +103,8 @@ def _success(route: Route[Any, Any], shape_of: Mapping[Any, dict[str, Any]]) -> 
         for name, text in _LIMITS.items()
         if not route.anonymous or name == "X-Request-Id"
     }
+    if HTTPStatus.NOT_IMPLEMENTED in route.refuses_with:
+        return {}
     if route.answers is None:
         return {"204": {"description": "Done.", "headers": headers}}
     content = {route.media_type: {"schema": shape_of[route.answers]}}
