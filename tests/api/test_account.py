@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from postroad.auth import Key
+from postroad.store.account import SEEN
+from postroad.store.tables.changes import changes
 from tests.api.office import Open
 
 
@@ -80,3 +83,14 @@ async def test_what_there_is_not_is_said(management: Open, method: str, path: st
     answer = await management.api(method, path)
     assert answer.status == 501
     assert answer.body["errors"][0]["message"] == "not implemented"
+
+
+async def test_engines_hear_of_options(management: Open) -> None:
+    async with management.office.database.read() as connection:
+        assert [each async for each in SEEN.everything(connection)] == []
+    await management.api("PUT", "/account", {"options": {"click_tracking": False}})
+    async with management.office.database.read() as connection:
+        assert [each async for each in SEEN.everything(connection)] == [((0, ""), {"click_tracking": False})]
+        assert await SEEN.load(connection, [(0, "")]) == {(0, ""): {"click_tracking": False}}
+        rows = (await connection.execute(sa.select(changes.c.kind, changes.c.subaccount, changes.c.key))).all()
+    assert [tuple(row) for row in rows] == [("account", 0, "")]

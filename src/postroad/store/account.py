@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from postroad.store.changes import changed
+from postroad.store.kind import Id, Kind
 from postroad.store.tables.account import account
 from postroad.store.tables.base import MASTER
 
@@ -37,3 +40,23 @@ async def write_account(tx: AsyncConnection, company_name: str | None, options: 
         await tx.execute(sa.insert(account).values(subaccount=MASTER, created=now, **values))
     else:
         await tx.execute(sa.update(account).where(account.c.subaccount == MASTER).values(**values))
+    await changed(tx, KIND, MASTER, "")
+
+
+# --- what engines see: the options that were set, by name -------------------------------------------------------------
+
+KIND = "account"
+
+
+async def _load(connection: AsyncConnection, ids: Sequence[Id]) -> Mapping[Id, dict[str, bool]]:
+    del ids  # there is one
+    return {each: value async for each, value in _everything(connection)}
+
+
+async def _everything(connection: AsyncConnection) -> AsyncIterator[tuple[Id, dict[str, bool]]]:
+    found = await read_account(connection)
+    if found.created is not None:
+        yield (MASTER, ""), found.options
+
+
+SEEN = Kind(KIND, _load, _everything)

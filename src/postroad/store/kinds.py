@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postroad.store import keys, subaccounts, suppressionlist
+from postroad.store import account, keys, subaccounts, suppressionlist
 from postroad.store.abtests import AB_TESTS
 from postroad.store.kind import Kind
 from postroad.store.recipientlists import RECIPIENT_LISTS
@@ -10,6 +10,7 @@ from postroad.store.snippets import SNIPPETS
 from postroad.store.templates import TEMPLATES
 
 KINDS: tuple[Kind, ...] = (
+    account.SEEN,
     keys.SEEN,
     subaccounts.SEEN,
     suppressionlist.SEEN,
