@@ -183,6 +183,27 @@ async def test_keys_and_unknown_places_are_control_s_words(chain: Chain) -> None
     assert answer.status == 204 and "POST" in answer.headers["allow"]
 
 
+async def test_the_one_path_that_both_answer(database: Database, tmp_path: Path) -> None:
+    told = Told([], asyncio.Event(), asyncio.Event())
+    route = Route(method="GET", path="/transmissions", handler=nothing, summary="s")
+    async with (
+        opened(database, tmp_path, routes=[route, *routes(told)]) as office,
+        serving(control=Passing(office.path)) as served,
+    ):
+        client = Client(served.server.address, MASTER_KEY)
+        assert (await client.request("GET", "/api/v1/transmissions?")).body == {"results": []}
+        for method, status in (("PUT", 405), ("OPTIONS", 204)):
+            answer = await client.request(method, "/api/v1/transmissions/")
+            assert answer.status == status
+            assert {"GET", "POST"} <= set(answer.headers["allow"].replace(" ", "").split(","))
+        assert (await served.client.post(b"{")).status == 400
+
+
+async def nothing(ask: PlainAsk) -> dict[str, object]:
+    del ask
+    return {"results": []}
+
+
 async def test_while_control_is_away_mail_goes_on(tmp_path: Path) -> None:
     async with serving(control=Passing(tmp_path / "none.sock")) as served:
         for method in ("GET", "POST", "DELETE"):

@@ -177,10 +177,27 @@ def shared_out(own: App, control: App) -> App:
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
-        ours = scope["method"] == "POST" if path.rstrip("/") in CREATE else _is_ours(path)
-        await (own if ours else control)(scope, receive, send)
+        if path.rstrip("/") not in CREATE:
+            await (own if _is_ours(path) else control)(scope, receive, send)
+        elif scope["method"] == "POST":
+            await own(scope, receive, send)
+        else:
+            await control(scope, receive, _allowing_post(send))
 
     return answer
+
+
+def _allowing_post(send: Any) -> Any:
+    """Control does not know that a POST is possible, too: it never gets one."""
+
+    async def told(event: Any) -> None:
+        if event["type"] == "http.response.start":
+            event["headers"] = [
+                (name, value + b", POST" if name == b"allow" else value) for name, value in event["headers"]
+            ]
+        await send(event)
+
+    return told
 
 
 def _is_ours(path: str) -> bool:
