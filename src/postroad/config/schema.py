@@ -390,6 +390,20 @@ class HttpOptions(Section, frozen=True, kw_only=True):
 
 
 # Behaviour: momentum.md 3.2. (The doc strings of sections and options are what users read.)
+class EngagementOptions(Section, frozen=True, kw_only=True):
+    """Links that are followed, mails that are opened."""
+
+    tracking: Annotated[
+        str,
+        Meta(
+            description="Where links, pixels and List-Unsubscribe of generated mail lead, as https://click.example.com. "
+            "Empty: links stay as they are. What is behind it must answer /f, /o, /q and /u; no part of this version "
+            "does so yet.",
+            pattern=r"^(https?://[A-Za-z0-9.\-]{1,255}(:[0-9]{1,5})?)?\Z",
+        ),
+    ] = ""
+
+
 class QueueOptions(Section, frozen=True, kw_only=True):
     """When a message is tried again, and when we give up."""
 
@@ -890,6 +904,7 @@ class Config(Section, frozen=True, kw_only=True):
     listener: Annotated[list[ListenerOptions], Meta(description="SMTP listeners.")] = field(default_factory=list)
     smtp_user: Annotated[list[SmtpUser], Meta(description="Users of SMTP AUTH.")] = field(default_factory=list)
     http: HttpOptions = field(default_factory=HttpOptions)
+    engagement: EngagementOptions = field(default_factory=EngagementOptions)
     queue: QueueOptions = field(default_factory=QueueOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     binding: Annotated[list[BindingOptions], Meta(description="Sending identities.")] = field(default_factory=list)

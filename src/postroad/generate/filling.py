@@ -36,8 +36,8 @@ class Filling(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """A message for one recipient. sender: the From address. smtputf8: its header needs RFC 6531. trace: fields to go in
-    front of content, which stays as it came."""
+    """A message for one recipient. sender: the From address. smtputf8: its header needs RFC 6531. trace: fields to go
+    in front of content, which stays as it came."""
 
     content: bytes
     sender: str

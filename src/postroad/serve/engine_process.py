@@ -30,6 +30,7 @@ from postroad.serve.lending import borrower, counted
 from postroad.serve.line import CONTROL_API, RemoteConsole
 from postroad.serve.link import Link
 from postroad.serve.reload import Swaps, live_part
+from postroad.serve.sites import KeysError, OneSite, link_keys
 from postroad.serve.stock import CatalogStock
 from postroad.serve.transmissions import Desk
 from postroad.serve.windows import rate_windows
@@ -75,6 +76,8 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     catalog = engine_catalog(data_dir)
     try:
         catalog.load()
+        tracking = config.engagement.tracking
+        sites = OneSite(tracking, link_keys(data_dir)) if tracking else None
         policy = load_policies(config, generation.path.parent, clock=clock, resolver=resolver)
         engine = Engine(
             config,
@@ -92,11 +95,11 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             admin=RemoteConsole(run_folder(data_dir)),
             control=Passing(run_folder(data_dir) / CONTROL_API),
             access=Access(catalog),
-            stock=CatalogStock(catalog, clock.wall),
+            stock=CatalogStock(catalog, clock.wall, sites),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error
-    except (HoldsError, *POLICY_ERRORS) as error:
+    except (HoldsError, KeysError, *POLICY_ERRORS) as error:
         raise StartError(str(error)) from error
     engine.journal.on_alarm = lambda name, text: log.warning("alarm", alarm=name, text=text)
 
