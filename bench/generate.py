@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from collections.abc import Callable
 
-from postroad.generate import Content, Person, draft
-from postroad.generate.template import HTML, TEXT, Click, compile, header
+import msgspec
+
+from postroad.generate import Site, Wishes, trackers
+from postroad.generate.template import HTML, compile
+from postroad.inject.http import Mailing, Nothing, Setting, decode
+from postroad.message import IdSource
+from postroad.message.links import About, LinkKeys
 
 LINE = "    <td class='offer'>The quick brown fox jumps over the lazy dog.</td>\n"
 LINK = '    <a href="https://shop.example.com/offers/{}?utm_source=mail" data-msys-linkname="offer {}">See it</a>\n'
@@ -31,11 +34,34 @@ def source() -> str:
     return "<html><body>\n" + body + LINE * ((SIZE - len(body)) // len(LINE)) + "</body></html>\n"
 
 
-def track(click: Click) -> str:
-    """As much as a signed link takes: a keyed hash over what the click is to say."""
-    payload = f"{click.url}\0{click.name}\0{click.number}\0message-id".encode()
-    signature = hashlib.blake2b(payload, key=b"k" * 32, digest_size=16).digest()
-    return "https://click.example.com/f/" + base64.urlsafe_b64encode(signature + payload).decode()
+KEYS = LinkKeys({1: b"k" * 32}, 1)
+ABOUT = About("1", "2", "b@example.net", 1_700_000_000)
+track = trackers(Site("https://click.example.com", KEYS), ABOUT, Wishes()).track
+
+
+class Stock(Nothing):
+    """All links are tracked."""
+
+    def site(self, subaccount: int, sending_domain: str) -> Site | None:
+        return Site("https://click.example.com", KEYS)
+
+
+def mailing(text: str, stock: Nothing, recipients: int) -> Mailing:
+    """A transmission of this HTML and a text, to as many recipients, each with data of its own."""
+    request = {
+        "recipients": [
+            {"address": {"email": f"r{n}@example.net", "name": "Mara"}, "substitution_data": DATA}
+            for n in range(recipients)
+        ],
+        "content": {
+            "from": "Sender <a@example.com>",
+            "subject": "For {{name}}",
+            "text": "Hello {{name}}",
+            "html": text,
+        },
+    }
+    setting = Setting("mx.example.com", IdSource(time.time), lambda: "=_b0undary", 1 << 20, recipients, stock=stock)
+    return Mailing(decode(msgspec.json.encode(request)), setting, time.time(), {})
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -53,33 +79,21 @@ def cpu(work: Callable[[], object]) -> float:
 
 def main() -> None:
     text = source()
-    html, plain, subject = (
-        compile(text, HTML),
-        compile("Hello {{name}}\n", TEXT),
-        compile("For {{name}}", header("Subject")),
-    )
-
-    def message(tracked: bool) -> bytes:
-        """Everything from the recipient's data to octets: substitution, links, encodings, MIME."""
-        call = track if tracked else None
-        content = Content(
-            sender=Person("Sender", "a@example.com"),
-            subject=subject.render(DATA),
-            text=plain.render(DATA, track=call),
-            html=html.render(DATA, track=call),
-        )
-        made = draft(content, lambda: "=_b0undary")
-        return made.render(to=b"To: b@example.net\r\n", date=b"", message_id=b"Message-ID: <1@example.com>\r\n")
-
-    print(f"{len(text)} characters of HTML, {html.tracked} links, {len(message(True))} octets of message")
-    for name, work in (
-        ("compile", lambda: compile(text, HTML)),
-        ("render", lambda: html.render(DATA)),
-        ("render, links signed", lambda: html.render(DATA, track=track)),
-        ("render and build the message", lambda: message(False)),
-        ("render and build, links signed", lambda: message(True)),
+    html = compile(text, HTML)
+    count = 200
+    plain, tracked = mailing(text, Nothing(), count), mailing(text, Stock(), count)
+    made, unmade = tracked.portion(0, 1, 0)
+    assert not unmade
+    print(f"{len(text)} characters of HTML, {html.tracked} links, {len(made[0].body)} octets of message")
+    for name, work, each in (
+        ("compile", lambda: compile(text, HTML), 1),
+        ("render", lambda: html.render(DATA), 1),
+        ("render, links signed", lambda: html.render(DATA, track=track), 1),
+        ("a recipient, to the transaction", lambda: plain.portion(0, count, 0), count),
+        ("a recipient, links signed", lambda: tracked.portion(0, count, 0), count),
+        ("a request for one, links signed", lambda: mailing(text, Stock(), 1).portion(0, 1, 0), 1),
     ):
-        print(f"{name:32}{cpu(work):9.4f} ms")
+        print(f"{name:32}{cpu(work) / each:9.4f} ms")
 
 
 if __name__ == "__main__":

@@ -396,7 +396,7 @@ class EngagementOptions(Section, frozen=True, kw_only=True):
     tracking: Annotated[
         str,
         Meta(
-            description="Where links, pixels and List-Unsubscribe of generated mail lead, as https://click.example.com. "
+            description="Where links, pixels and List-Unsubscribe of generated mail lead, https://click.example.com. "
             "Empty: links stay as they are. What is behind it must answer /f, /o, /q and /u; no part of this version "
             "does so yet.",
             pattern=r"^(https?://[A-Za-z0-9.\-]{1,255}(:[0-9]{1,5})?)?\Z",
