@@ -13,8 +13,9 @@ from enum import Enum, auto
 from random import Random
 from typing import Any, NamedTuple
 
-from postroad.config.schema import BindingOptions, Config, DeliveryOptions, ReplyOptions
+from postroad.config.schema import BindingOptions, Config, DeliveryOptions, DomainOptions, ProviderOptions, ReplyOptions
 from postroad.deliver import Deliverer, TlsPolicies
+from postroad.deliver.rollup import SharedQueues
 from postroad.deliver.tlsrpt import TlsCounts
 from postroad.net import Clock, DnsFailure, MxHost, NoSuchDomain, NullMx, Resolver
 from postroad.shaping import Limits
@@ -272,6 +273,9 @@ async def scene(
     tls_counts: TlsCounts | None = None,
     replies: Iterable[ReplyOptions] = (),
     clock: Clock | None = None,
+    provider: Iterable[ProviderOptions] = (),
+    domain: Iterable[DomainOptions] = (),
+    queues: SharedQueues | None = None,
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """A Deliverer; at the end it is stopped, and must have nothing left in its hands."""
@@ -279,13 +283,16 @@ async def scene(
         names = Names()
         names.point(DOMAIN, "127.0.0.1")
     settings = DeliveryOptions(**{**OPTIONS, "port": port, **options})
-    config = Config(delivery=settings, binding=list(bindings), reply=list(replies))
+    config = Config(
+        delivery=settings, binding=list(bindings), reply=list(replies), provider=list(provider), domain=list(domain)
+    )
     made = limits(config, asyncio.get_running_loop().time)
     deliverer = Deliverer(
         *(shelf, resolver or names, made),
         hostname=HOSTNAME,
         rng=Random(1),
         clock=clock,
+        queues=queues,
         policies=policies,
         tls_counts=tls_counts,
     )

@@ -175,7 +175,7 @@ async def test_limits_are_asked_and_obeyed() -> None:
     asked: list[SlowAllowance] = []
 
     class Slow(Limits):
-        def allowance(self, binding: str, domain: str) -> Allowance:
+        def allowance(self, binding: str, domain: str, like: str = "") -> Allowance:
             asked.append(SlowAllowance(self, binding, domain))
             return asked[-1]
 

@@ -31,7 +31,7 @@ class SharedQueues(Protocol):
         """These are given out by themselves again."""
 
     def forget(self, binding: str, name: str) -> None:
-        """The name is not used any more; no domain is in it."""
+        """The name is not used any more; no domain is in it, but at the stop."""
 
     def has_mail(self, binding: str, domain: str) -> bool:
         """Is anything of this domain queued, in whatever state?"""
