@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 
@@ -152,6 +153,14 @@ async def test_a_full_file(tmp_path: Path) -> None:
             await changed(tx, "k", 0, "x" * 100_000)
     assert raised.value.retry_after >= 1
     assert await _rows(database) == []
+    await database.close()
+
+
+async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    database = await Database.open(sqlite_url(tmp_path / "a.db"))
+    await upgrade(database)
+    modes = {name: os.stat(tmp_path / name).st_mode & 0o777 for name in os.listdir(tmp_path)}
+    assert modes == {"a.db": 0o600, "a.db-shm": 0o600, "a.db-wal": 0o600}
     await database.close()
 
 

@@ -14,6 +14,7 @@ from postroad.store.suppressions import Suppressions
 from postroad.store.views import Placed, Values, View
 
 FILE = "catalog"  # in the data folder
+_SLICE = 500  # records read before the loop gets its turn: some milliseconds
 
 
 class Catalog:
@@ -72,7 +73,10 @@ class Catalog:
                 fresh = await asyncio.get_running_loop().run_in_executor(None, self._read_anew)
                 if fresh is not None:
                     self._take(fresh)
-            self._read_on()
+            more = True
+            while more:
+                more = self._read_on(_SLICE)
+                await asyncio.sleep(0)  # mail goes on beside a large import
             return self.seq
 
     def _is_other(self) -> bool:
@@ -102,10 +106,13 @@ class Catalog:
         self._file, self.head, self.seq = fresh._file, fresh.head, fresh.seq
         self._offset, self._views = fresh._offset, fresh._views
 
-    def _read_on(self) -> None:
+    def _read_on(self, most: int | None = None) -> bool:
+        """So many records at most; whether there are more."""
         if self._file is None:
-            return
-        for record, place in records(self._file.fd, self._offset):
+            return False
+        for count, (record, place) in enumerate(records(self._file.fd, self._offset)):
+            if count == most:
+                return True
             self._offset = end(place)
             self.seq = max(self.seq, record.seq)
             kind = record.kind
@@ -118,6 +125,7 @@ class Catalog:
                 view.drop(record.subaccount, record.key)
             else:
                 view.put(record.subaccount, record.key, bytes(record.value), place)
+        return False
 
     def _made(self, kind: str) -> View:
         made = self._special.get(kind, Values)()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -50,6 +51,7 @@ class Database:
         server that is away shows with the first transaction. Raises ValueError on a URL that is none of these."""
         parsed = parse_url(url)
         if parsed.get_backend_name() == "sqlite":
+            _keep_private(parsed.database)
             return cls(parsed, _sqlite(parsed, timeout), _sqlite(parsed, timeout, readers=True), timeout)
         arguments = {"timeout": timeout, "command_timeout": timeout * 6}
         writer = create_async_engine(parsed, pool_pre_ping=True, pool_size=1, max_overflow=1, connect_args=arguments)
@@ -136,6 +138,12 @@ def _told() -> Iterator[_Stage]:
         if told is None:
             raise
         raise told from error
+
+
+def _keep_private(path: str | None) -> None:
+    """SQLite makes a file as the umask says; this one holds addresses. Its log beside it gets the same rights."""
+    with contextlib.suppress(OSError):  # the first transaction says what is wrong
+        os.close(os.open(path or "", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _sqlite(url: URL, timeout: float, *, readers: bool = False) -> AsyncEngine:
