@@ -32,7 +32,8 @@ class TransmissionReply(Struct):
 _REFUSALS = {
     "400": "The body can not be read, or no recipient is valid.",
     "401": "No key, or an unknown one.",
-    "403": "The key may not be used from this address.",
+    "403": "The key may not do this, or not from this address; or the subaccount is suspended.",
+    "409": "The Idempotency-Key was used before, with another body.",
     "413": "The body or the message is too large.",
     "415": "The body is not JSON.",
     "422": "The request is well formed but invalid.",
@@ -121,6 +122,12 @@ def _create(transmission: dict[str, Any], created: dict[str, Any], errors: dict[
                 "in": "query",
                 "description": "How many entries of rcpt_to_errors to return; absent: all.",
                 "schema": {"type": "integer", "minimum": 0},
+            },
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "The same key with the same body gets the same reply, and no second transmission, for 24 hours.",
+                "schema": {"type": "string"},
             },
             SUBACCOUNT,
         ],
