@@ -8,13 +8,10 @@ from typing import Any
 
 import msgspec
 
-from postroad.generate import HeaderError, to_field
-from postroad.inject.http import Code, Fault, fault
-from postroad.inject.http.shapes import MAX_METADATA, MAX_SUBSTITUTION_DATA, Address, InlineRecipient
-from postroad.message.address import AddressError, parse_mailbox
+from postroad.inject.http import Code, Fault, InlineRecipient, fault
+from postroad.inject.http.entry import read_entry
 
 _SLICE = 500  # recipients between two looks at the event loop
-_encode = msgspec.json.Encoder().encode
 
 
 async def read_recipients(entries: Sequence[Any]) -> tuple[list[Any], list[Fault]]:
@@ -38,32 +35,8 @@ def recipient_fault(place: int, entry: Any) -> Fault | None:
         shape = msgspec.convert({"address": entry} if isinstance(entry, str) else entry, InlineRecipient)
     except msgspec.ValidationError as error:
         return fault(Code.INVALID_FORMAT, f"recipients[{place}]: {_words(error)}")
-    if shape.address is None:
-        return fault(Code.MISSING_FIELD, "address is required for each recipient")
-    address = Address(email=shape.address) if isinstance(shape.address, str) else shape.address
-    email = (address.email or "").strip(" ")
-    if not email:
-        return fault(Code.MISSING_FIELD, "address.email is required for each recipient")
-    try:
-        parse_mailbox(email)
-    except AddressError as error:
-        return fault(Code.INVALID_FORMAT, f"invalid recipient address.email: {email[:320]} ({error})")
-    try:
-        if not any("{{" in (text or "") for text in (address.name, address.header_to)):
-            to_field("address", email, address.name or "", address.header_to)
-    except HeaderError as error:
-        return fault(Code.INVALID_HEADER, f"recipient {email}: {error}")
-    if shape.return_path:
-        try:
-            parse_mailbox(shape.return_path)
-        except AddressError as error:
-            return fault(Code.INVALID_FORMAT, f"recipient {email}: return_path: {shape.return_path[:320]!r}: {error}")
-    if shape.metadata and len(_encode(shape.metadata)) > MAX_METADATA:
-        return fault(Code.METADATA_TOO_LARGE, f"recipient {email}: metadata is limited to {MAX_METADATA} bytes")
-    if shape.substitution_data and len(_encode(shape.substitution_data)) > MAX_SUBSTITUTION_DATA:
-        limit = f"substitution_data is limited to {MAX_SUBSTITUTION_DATA} bytes"
-        return fault(Code.SUBSTITUTION_TOO_LARGE, f"recipient {email}: {limit}")
-    return None
+    found = read_entry(place, shape, to=True)
+    return found if isinstance(found, Fault) else None
 
 
 def _kept(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from postroad.api.content import compiled, given
+from postroad.api.content import check, compiled, given
 from postroad.api.fields import (
     check_id,
     check_shared,
@@ -57,6 +57,7 @@ _CHECKED = (
     Code.MIME_CONSTRUCTION,
     Code.MIME_PARSE,
     Code.NO_LOCAL_PART,
+    Code.INVALID_DOMAIN,
 )
 
 
@@ -160,7 +161,7 @@ class _Templates:
     async def preview(self, ask: Ask[PreviewAsk, DraftQuery]) -> Results[Previewed]:
         # A POST that changes nothing: what is shared may be looked at.
         template, version = await self._find(ask.caller.subaccount, ask.path["id"], ask.query.draft)
-        content = await asyncio.to_thread(compiled, version.content or {}, Faults(), whole=False)
+        content = await asyncio.to_thread(compiled, version.content or {}, Faults())
         return Results(await preview(self._database, template.subaccount, content, ask.body.substitution_data or {}))
 
     async def preview_content(self, ask: Ask[ContentPreview, Nothing]) -> Results[Previewed]:
@@ -168,7 +169,7 @@ class _Templates:
         content = given(ask.body.content)
         if not content:
             faults.add(Code.MISSING_FIELD, "content is a required field")
-        made = await asyncio.to_thread(compiled, content, faults, whole=False)
+        made = await asyncio.to_thread(compiled, content, faults)
         faults.stop()
         return Results(await preview(self._database, ask.caller.subaccount, made, ask.body.substitution_data))
 
@@ -206,7 +207,7 @@ async def _checked(ask: Ask[TemplateUpdate, Any], faults: Faults, *, whole: bool
     if len(msgspec.json.encode(content)) > MAX_CONTENT:
         faults.add(Code.INVALID_FORMAT, f"content is limited to {MAX_CONTENT} bytes")
         faults.stop()
-    await asyncio.to_thread(compiled, content, faults)  # megabytes of template take a while
+    await asyncio.to_thread(check, content, faults)  # megabytes of template take a while
     return content
 
 
