@@ -126,7 +126,7 @@ def _create(transmission: dict[str, Any], created: dict[str, Any], errors: dict[
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "The same key with the same body gets the same reply, and no second transmission, for 24 hours.",
+                "description": "For 24 hours the same key and body get the same reply, and no second transmission.",
                 "schema": {"type": "string"},
             },
             SUBACCOUNT,
