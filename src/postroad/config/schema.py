@@ -642,7 +642,8 @@ class StoreOptions(Section, frozen=True, kw_only=True):
         str,
         Meta(
             description="postgresql://USER@HOST/NAME; empty: SQLite, postroad.db in the data folder. "
-            "A password is better kept in ~/.pgpass than here."
+            "A password is better kept in ~/.pgpass than here.",
+            extra={"secret": True},
         ),
     ] = ""
     timeout: Annotated[
