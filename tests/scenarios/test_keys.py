@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.server import Server, serving, until
+from tests.store.postgres import Cluster
 
 _ASKED = 12  # connections, so that both engines are among those that answer
 
@@ -84,3 +85,22 @@ def test_keys_outlive_everything(server: Server) -> None:
     server.start()
     until(lambda: _statuses(server, second) == {422}, "the catalog is made anew")
     assert _statuses(server, first) == {401}
+
+
+def test_on_postgresql(tmp_path: Path) -> None:
+    """With the database server away mail goes on with the keys that are known; the API says 503, and comes back."""
+    with Cluster() as cluster:
+        url = cluster.create("postroad")
+        with serving(tmp_path / "server", engines=2, extra=f'[store]\nurl = "{url}"') as server:
+            until(lambda: (server.data / "catalog").exists(), "the store is open")
+            key = _key(server, "create", "shop", "--grant", "transmissions/modify", "--grant", "account/manage")
+            assert _statuses(server, key) == {422}
+            assert _statuses(server, key, "/api/v1/account", None) == {200}
+            assert not (server.data / "postroad.db").exists()
+            cluster.stop()
+            assert _statuses(server, key) == {422}
+            assert _statuses(server, key, "/api/v1/account", None) == {503}
+            cluster.start()
+            assert _statuses(server, key, "/api/v1/account", None) == {200}
+            _key(server, "revoke", _id(server, "shop"))
+            assert _statuses(server, key) == {401}

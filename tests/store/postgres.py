@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -28,23 +29,32 @@ class Cluster:
             shutil.chown(self._folder, _OWNER, _OWNER)
         data = self._folder / "data"
         self._run("initdb", "-D", str(data), "-U", self.user, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
-        options = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", "full_page_writes=off")
-        settings = [word for option in options for word in ("-c", option)]
-        log = (self._folder / "log").open("wb")
-        self._server = subprocess.Popen(self._as_owner("postgres", "-D", str(data), *settings), stdout=log, stderr=log)
-        log.close()
-        ready = ["pg_isready", "-q", "-h", str(self._folder), "-d", "postgres"]
-        while subprocess.run([str(self._bin / ready[0]), *ready[1:]], check=False).returncode:
-            assert self._server.poll() is None, (self._folder / "log").read_text()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.terminate()  # "smart" would wait for clients; SIGINT is "fast"
-        self._server.send_signal(2)
-        self._server.wait(30)
+        self.stop()
         shutil.rmtree(self._folder)
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        options = ("listen_addresses=", f"unix_socket_directories={self._folder}", "fsync=off", "full_page_writes=off")
+        settings = [word for option in options for word in ("-c", option)]
+        log = (self._folder / "log").open("ab")
+        self._server = subprocess.Popen(
+            self._as_owner("postgres", "-D", str(self._folder / "data"), *settings), stdout=log, stderr=log
+        )
+        log.close()
+        ready = ["pg_isready", "-q", "-h", str(self._folder), "-d", "postgres"]
+        while subprocess.run([str(self._bin / ready[0]), *ready[1:]], check=False).returncode:
+            assert self._server.poll() is None, (self._folder / "log").read_text()
+
+    def stop(self) -> None:
+        """At once; who is connected is cut off."""
+        self._server.send_signal(signal.SIGINT)
+        self._server.wait(30)
 
     def url(self, name: str) -> str:
         return f"postgresql://{self.user}@/{name}?host={self._folder}"
