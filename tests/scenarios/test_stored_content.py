@@ -151,3 +151,29 @@ def test_it_is_there_after_a_kill(place: Place) -> None:
     place.server.start()
     assert place.send({"template_id": "t"}, one("again@one.test", name="A"))[0] == 200
     assert place.message_to("again@one.test")["Subject"] == "Hello A"
+
+
+def test_what_a_transmission_still_needs_stays(place: Place) -> None:
+    body = {"id": "all", "recipients": ["a@one.test", "b@one.test"]}
+    assert place.ask("POST", "/recipient-lists", body)[0] == 200
+    assert (
+        place.ask("POST", "/templates", {"id": "t", "content": {**CONTENT, "text": "t"}, "published": True})[0] == 200
+    )
+    start = datetime.fromtimestamp(time.time() + 86_400, UTC).isoformat()
+    mailing = {"content": {"template_id": "t"}, "recipients": {"list_id": "all"}, "options": {"start_time": start}}
+    status, answer = place.ask("POST", "/transmissions", mailing)
+    assert status == 200, answer
+    refused = (
+        ("DELETE", "/templates/t", None, "Template is in use by msg generation"),
+        ("DELETE", "/recipient-lists/all", None, "List 'all' is in use by msg generation"),
+        ("PUT", "/recipient-lists/all", {"recipients": ["c@one.test"]}, "List 'all' is in use by msg generation"),
+    )
+    for method, path, change, text in refused:
+        status, told = place.ask(method, path, change)
+        assert (status, told["errors"][0]["code"], told["errors"][0]["description"]) == (409, "1602", text)
+    assert place.ask("PUT", "/recipient-lists/all", {"name": "New"})[0] == 200
+    shown = place.ask("GET", "/recipient-lists/all?show_recipients=true")[1]["results"]
+    assert [each["address"]["email"] for each in shown["recipients"]] == ["a@one.test", "b@one.test"]
+    assert place.ask("DELETE", f"/transmissions/{answer['results']['id']}")[0] == 204
+    for method, path, change, _ in reversed(refused):
+        assert place.ask(method, path, change)[0] == 200, path

@@ -148,7 +148,8 @@ async def _keep_job(jobs: Jobs, number: int, about: About, request: bytes) -> No
 
 
 def shown_request(transmission: Transmission) -> bytes:
-    """JSON of what GET tells of a request (api.md 2.8): no address, no content."""
+    """JSON of what GET tells of a request (api.md 2.8): no address, no content. `uses`: stored objects by their kind,
+    which may not go before it is generated (api.md 3.3, 5)."""
     content, options = transmission.content, transmission.options
     shown: dict[str, Any] = {
         "description": transmission.description or "",
@@ -162,6 +163,12 @@ def shown_request(transmission: Transmission) -> bytes:
     }
     if content is not None and content.template_id is not None:
         shown["content"]["use_draft_template"] = bool(content.use_draft_template)
+    uses = {
+        "template": content and content.template_id,
+        "ab-test": content and content.ab_test_id,
+        "recipient-list": getattr(transmission.recipients, "list_id", None),
+    }
+    shown["uses"] = {kind: key for kind, key in uses.items() if key is not None}
     return msgspec.json.encode(shown)
 
 

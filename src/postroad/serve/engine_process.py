@@ -137,6 +137,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
         "hold": engine.console.hold,
         "catalog": catalog.catch_up,
         "transmissions": desk.rows,
+        "transmissions_using": desk.using,
         "cancel_transmissions": desk.cancel,
     }
     try:

@@ -68,6 +68,15 @@ class Desk:
             rows = [row for row in rows if _template(row) == template]
         return rows[:MOST]
 
+    def using(self, kind: str, key: str, subaccount: int | None = None) -> list[str]:
+        """Ids of those that name this object and are not through yet. kind: as the catalog's. subaccount: of this one
+        alone."""
+        return [
+            str(job.number)
+            for job in self._chosen("", subaccount)
+            if self._state(job) in ("submitted", "Generating") and _uses(job).get(kind) == key
+        ][:MOST]
+
     async def cancel(
         self, id: str = "", subaccount: int | None = None, campaign: str | None = None, dry_run: bool = False
     ) -> Canceled:
@@ -139,6 +148,11 @@ class Desk:
             job.changed if job.over else 0.0,
             msgspec.Raw(about.shown),
         )
+
+
+def _uses(job: Job) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(job.about.shown).get("uses", {})
+    return found
 
 
 def _template(row: Row) -> Any:

@@ -24,6 +24,7 @@ from postroad.api.abtestshapes import (
 )
 from postroad.api.envelope import Refusal
 from postroad.api.fields import check_id, made_id
+from postroad.api.inuse import require_unused
 from postroad.api.office import Office
 from postroad.api.route import Ask, Nothing, Results, Route
 from postroad.inject.http import Code, Failure
@@ -37,6 +38,7 @@ from postroad.store.abtests import (
     write_ab_test,
 )
 from postroad.store.errors import Conflict
+from postroad.store.seen import AB_TEST as KIND
 from postroad.store.templates import published_ids
 
 _STATUSES = ("draft", "scheduled", "running", "completed", "cancelled")
@@ -199,6 +201,7 @@ class _Tests:
                 raise Refusal(404, "Resource could not be found")
             if test.status(self._now()) not in ("cancelled", "completed"):
                 raise _wrong_status(test.id, "'cancelled' or 'completed'")
+            await require_unused(self._office, KIND, test.id, test.subaccount, f"A/B test '{test.id}'")
             await delete_ab_test(tx, test.subaccount, test.id)
 
     async def delete_draft(self, ask: Ask[Nothing, Nothing]) -> None:

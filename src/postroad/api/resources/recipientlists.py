@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from postroad.api.fields import MAX_ID, check_text
+from postroad.api.inuse import require_unused
 from postroad.api.office import Office
 from postroad.api.recipients import read_recipients
 from postroad.api.route import Ask, Nothing, Results, Route
@@ -23,6 +24,7 @@ from postroad.store.recipientlists import (
     list_lists,
     write_list,
 )
+from postroad.store.seen import RECIPIENT_LIST as KIND
 from postroad.store.tables import MASTER
 
 MAX_BODY = 50 << 20  # octets (api.md 1.8)
@@ -149,6 +151,8 @@ class _Lists:
             before = await find_list(tx, ask.caller.subaccount, key)
             if before is None:
                 raise _absent(key)
+            if valid is not None:
+                await require_unused(self._office, KIND, key, before.subaccount, f"List '{key}'")
             after = before._replace(
                 name=body.name or before.name,
                 description=before.description if body.description is None else body.description,
@@ -161,9 +165,11 @@ class _Lists:
         return _reply(after, bad, ask.query.num_rcpt_errors)
 
     async def delete(self, ask: Ask[Nothing, Nothing]) -> Results[Nothing]:
+        key, subaccount = ask.path["id"], ask.caller.subaccount
         async with self._database.begin() as tx:
-            if not await delete_list(tx, ask.caller.subaccount, ask.path["id"]):
-                raise _absent(ask.path["id"])
+            if not await delete_list(tx, subaccount, key):
+                raise _absent(key)
+            await require_unused(self._office, KIND, key, subaccount, f"List '{key}'")
         return Results(Nothing())
 
     def _check(self, body: ListUpdate, faults: Faults) -> None:
@@ -264,7 +270,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             query=FaultsQuery,
             body=ListUpdate,
             answers=ListReply,
-            refuses=(*refuses, Code.NOT_FOUND),
+            refuses=(*refuses, Code.NOT_FOUND, Code.CONFLICT),
             max_body=MAX_BODY,
             example={"name": "Very important"},
         ),
@@ -274,7 +280,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             handler=lists.delete,
             summary="Remove a recipient list",
             answers=Results[Nothing],
-            refuses=(Code.NOT_FOUND,),
+            refuses=(Code.NOT_FOUND, Code.CONFLICT),
         ),
         *(
             Route(

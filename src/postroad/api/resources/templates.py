@@ -16,6 +16,7 @@ from postroad.api.fields import (
     made_id,
     require_own,
 )
+from postroad.api.inuse import require_unused
 from postroad.api.office import Office
 from postroad.api.previews import preview
 from postroad.api.route import Ask, Nothing, Results, Route
@@ -36,6 +37,7 @@ from postroad.api.templateshapes import (
 from postroad.inject.http import Code, Failure
 from postroad.inject.http.faults import Faults
 from postroad.store.errors import Conflict
+from postroad.store.seen import TEMPLATE as KIND
 from postroad.store.templates import (
     Template,
     Version,
@@ -64,6 +66,7 @@ _CHECKED = (
 class _Templates:
     def __init__(self, office: Office) -> None:
         self._database = office.database
+        self._office = office
         self._clock = office.clock
 
     def _now(self) -> int:
@@ -155,6 +158,8 @@ class _Templates:
             if template is None:
                 raise _absent(key)
             require_own(caller, template.subaccount, f"Template '{key}'")
+            whose = None if template.shared else template.subaccount
+            await require_unused(self._office, KIND, key, whose, "Template")
             await delete_template(tx, caller.subaccount, key)
         return Results(Nothing())
 
@@ -283,7 +288,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             handler=templates.delete,
             summary="Remove a template, draft and published",
             answers=Results[Nothing],
-            refuses=(Code.NOT_FOUND, Code.FORBIDDEN),
+            refuses=(Code.NOT_FOUND, Code.FORBIDDEN, Code.CONFLICT),
         ),
         Route(
             method="POST",
