@@ -45,6 +45,7 @@ _OPEN = 4  # jobs whose requests are in memory
 _AGAIN = 1.0  # seconds until a job goes on that something held up
 _SOON = 0.05  # seconds until one goes on that waits for room in the queue, or for its record
 _LONGEST = 30.0  # seconds between two looks at the clock: it may be set
+_ADMIN = 25  # bounce class: an operator or a list decided
 _CANCELED = Reply(554, "5.7.1 [internal] Campaign cancelled")
 
 Done = Callable[[Accepted | Refused], None]
@@ -258,15 +259,18 @@ class Generation:
 
     def _not_made(self, job: Job, unmade: Unmade, reply: Reply) -> asyncio.Future[None]:
         if unmade.suppressed:
-            return self._bounced(job, unmade.transaction, unmade.transaction.recipients[0], reply)
+            return self._bounced(job, unmade.transaction, unmade.transaction.recipients[0], reply, internal=False)
         return self._failed(job, unmade, reply)
 
-    def _bounced(self, job: Job, transaction: Transaction, recipient: Recipient, reply: Reply) -> asyncio.Future[None]:
+    def _bounced(
+        self, job: Job, transaction: Transaction, recipient: Recipient, reply: Reply, *, internal: bool = True
+    ) -> asyncio.Future[None]:
+        """internal: the reason is to say so. Programs look for the reason of suppression as it stands (api.md 2.7)."""
         assert recipient.job is not None
         number, wall = self._ids.next(), self._clock.wall()
         common = self._teller.common(self._teller.shared(transaction, wall), number, recipient)
-        outcome = Outcome(Verdict.FAILED, reply, Stage.NOT_CONNECTED, internal=True)
-        payload = self._teller.bounce(common, number, wall, outcome, 0, 0)
+        outcome = Outcome(Verdict.FAILED, reply, Stage.NOT_CONNECTED, internal=internal)
+        payload = self._teller.bounce(common, number, wall, outcome, 0, 0, bounce_class=_ADMIN)
         return self._told(job, recipient.job[1], self._kinds.BOUNCE, payload)
 
     def _told(self, job: Job, at: int, kind: int, payload: bytes) -> asyncio.Future[None]:
