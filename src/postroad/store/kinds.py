@@ -6,6 +6,7 @@ from postroad.store import account, keys, subaccounts, suppressionlist
 from postroad.store.abtests import AB_TESTS
 from postroad.store.kind import Kind
 from postroad.store.recipientlists import RECIPIENT_LISTS
+from postroad.store.sendingdomains import SENDING_DOMAINS
 from postroad.store.snippets import SNIPPETS
 from postroad.store.templates import TEMPLATES
 
@@ -18,4 +19,5 @@ KINDS: tuple[Kind, ...] = (
     SNIPPETS,
     RECIPIENT_LISTS,
     AB_TESTS,
+    SENDING_DOMAINS,
 )

@@ -10,6 +10,7 @@ TEMPLATE = "template"
 SNIPPET = "snippet"
 RECIPIENT_LIST = "recipient-list"
 AB_TEST = "ab-test"
+SENDING_DOMAIN = "sending-domain"
 
 
 class Plan(msgspec.Struct, frozen=True):

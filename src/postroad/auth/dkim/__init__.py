@@ -6,6 +6,8 @@ from postroad.auth.dkim.canon import BodyHash, Canon
 from postroad.auth.dkim.keys import Algorithm, DkimKeyError, PrivateKey, PublicKey, read_key_record
 from postroad.auth.dkim.rotation import Slot, due, published, signing
 from postroad.auth.dkim.sealed import SealError, seal, unseal
+from postroad.auth.dkim.secretfile import FILE as SECRET_FILE
+from postroad.auth.dkim.secretfile import own_secret, read_secret
 from postroad.auth.dkim.sign import DEFAULT_HEADERS, DEFAULT_OVERSIGNED, Signer
 from postroad.auth.dkim.tags import TagError, parse_tags
 from postroad.auth.dkim.verify import Result, Verification, VerifyLimits, verify
@@ -13,6 +15,7 @@ from postroad.auth.dkim.verify import Result, Verification, VerifyLimits, verify
 __all__ = [
     "DEFAULT_HEADERS",
     "DEFAULT_OVERSIGNED",
+    "SECRET_FILE",
     "Algorithm",
     "BodyHash",
     "Canon",
@@ -27,9 +30,11 @@ __all__ = [
     "Verification",
     "VerifyLimits",
     "due",
+    "own_secret",
     "parse_tags",
     "published",
     "read_key_record",
+    "read_secret",
     "seal",
     "signing",
     "unseal",
