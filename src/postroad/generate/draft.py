@@ -103,7 +103,7 @@ class Draft:
         for place, piece in enumerate(MARK.split(b"MIME-Version: 1.0\r\n" + entity)):
             rest.append(_text_slot(piece.decode(), making.slots[piece.decode()]) if place % 2 else piece)
         self._rest = joined(rest)
-        self._size = sum(len(piece) for piece in self._rest if isinstance(piece, bytes))
+        self._size = making.fixed_size + sum(len(piece) for piece in self._rest if isinstance(piece, bytes))
         self._utf8 = making.utf8 or fixed.utf8
         self.has_date = "date" in own
         self.has_message_id = "message-id" in own
@@ -167,6 +167,7 @@ class _Making:
         self.slots: dict[str, TextSlot] = {}
         self.personal = False
         self.utf8 = False
+        self.fixed_size = 0  # octets of the parts that are slots for their links alone
         self._substitute = substitute
         self._finish = finish
 
@@ -202,6 +203,7 @@ class _Making:
                 if slot.fixed is not None:
                     shown[name] = text_entity(name, slot.fixed)
                 if slot.fixed is None or slot.trackable:
+                    self.fixed_size += len(shown[name])
                     self.slots[name] = slot
                     shown[name] = mark(name)
                 self.personal = self.personal or slot.fixed is None
