@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from postroad.api.resources.suppressionlist import folded
+from postroad.api.suppressionrows import folded
 from postroad.message.address import AddressError
 from postroad.store.suppressionlist import COMPLIANCE, Suppression, put
 from tests.api.office import Open
@@ -110,6 +110,10 @@ async def test_what_clients_of_all_ages_send(management: Open) -> None:
         ),
         ([{"recipient": "a@b.test", "type": "transactional", "expires": "soon"}], None),
         ([{"recipient": 7, "type": "transactional"}], None),
+        (
+            [{"recipient": "a@b.test", "type": "transactional", "description": "a\0b"}],
+            "description must not contain control characters",
+        ),
         ([], None),
         ("a@b.test", None),
         (None, None),
@@ -203,3 +207,98 @@ async def test_subaccounts_have_lists_of_their_own(management: Open) -> None:
     (row,) = (await management.api("GET", address)).body["results"]  # which looks over all
     assert row["subaccount_id"] == "7"
     assert (await seven("DELETE", address)).status == 204
+
+
+CSV = {"Content-Type": "text/csv"}
+JSONL = {"Content-Type": "application/x-ndjson; charset=utf-8"}
+
+
+async def test_a_file_goes_in_and_comes_out(management: Open) -> None:
+    api = management.api
+    lines = ["recipient,type,description,source,reply,expires,subaccount_id"]
+    lines += [f"{n}@x.test,transactional,why {n},Bounce Rule,550 no such user,," for n in range(6000)]
+    lines += ["old@x.test,transactional,,,,2020-01-01,", "7@y.test,non_transactional,,,,2999-01-01,7"]
+    file = "\r\n".join(lines).encode()
+    answer = await api("POST", "/suppression-list/import?dry_run=true", file, headers=CSV)
+    counts = {"entries": 6001, "written": 0, "expired": 1, "invalid": 0, "errors": [], "dry_run": True}
+    assert (answer.status, answer.body) == (200, {"results": counts})
+    assert await rows(management) == []
+    answer = await api("POST", "/suppression-list/import", file, headers=CSV)
+    assert answer.body["results"] == {**counts, "written": 6001, "dry_run": False}
+    (shown,) = (await api("GET", "/suppression-list/11@x.test")).body["results"]
+    assert (shown["source"], shown["description"]) == ("Bounce Rule", "why 11")
+    assert shown["evidence"] == {"reply": "550 no such user"}
+    (shown,) = (await api("GET", "/suppression-list/7@y.test")).body["results"]
+    assert (shown["subaccount_id"], shown["expires"]) == ("7", "2999-01-01T00:00:00+00:00")
+    for form, kind in (("csv", CSV), ("jsonl", JSONL)):
+        out = await api("GET", f"/suppression-list/export?format={form}")
+        assert out.headers["content-type"].startswith(kind["Content-Type"].partition(";")[0])
+        assert out.headers["content-disposition"] == f'attachment; filename="suppression-list.{form}"'
+        assert len(out.body.splitlines()) == 6001 + (form == "csv")
+        answer = await api("POST", "/suppression-list/import", out.body, headers=kind)
+        assert (answer.status, answer.body["results"]["written"]) == (200, 6001)
+        assert (await api("GET", "/suppression-list/11@x.test")).body["results"][0]["evidence"]
+    some = await api("GET", "/suppression-list/export?domain=y.test&format=jsonl")
+    assert [line.partition(b'"')[2][:22] for line in some.body.splitlines()] == [b'recipient":"7@y.test",']
+
+
+async def test_bad_files(management: Open) -> None:
+    api = management.api
+    file = b"recipient,type\ngood@x.test,transactional\nbad,transactional\nbad@x.test,all\n"
+    answer = await api("POST", "/suppression-list/import", file, headers=CSV)
+    assert answer.status == 422
+    assert [error["description"][:22] for error in answer.body["errors"]] == [
+        "line 3: 'bad' is no ad",
+        "line 4: Type must be o",
+    ]
+    assert await rows(management) == []
+    answer = await api("POST", "/suppression-list/import?skip_invalid=true", file, headers=CSV)
+    found = answer.body["results"]
+    assert (found["written"], found["invalid"], [error["line"] for error in found["errors"]]) == (1, 2, [3, 4])
+    assert await rows(management) == [("good@x.test", "transactional")]
+    many = b"recipient,type\n" + b"bad,transactional\n" * 1000
+    answer = await api("POST", "/suppression-list/import", many, headers=CSV)
+    assert (answer.status, len(answer.body["errors"])) == (422, 50)
+    for body, kind, status in (
+        (b"x", CSV, 422),
+        (b"recipient\n\xff", CSV, 422),
+        (b"recipient\n", {"Content-Type": "application/json"}, 415),
+        (b"recipient\n", {"Content-Type": ""}, 415),
+    ):
+        answer = await api("POST", "/suppression-list/import?skip_invalid=true", body, headers=kind)
+        assert answer.status == status, answer.body
+    assert (await api("POST", "/suppression-list/import?dry_run=perhaps", file, headers=CSV)).status == 400
+    assert (await api("GET", "/suppression-list/export?format=xml")).status == 400
+    assert (await api("POST", "/suppression-list/import", b"", headers=CSV)).body["results"]["entries"] == 0
+
+
+async def test_files_of_subaccounts(management: Open) -> None:
+    seven, eight = management.api.of(7), management.api.of(8)
+    assert (await eight("PUT", "/suppression-list/eight@x.test", {"type": "transactional"})).status == 200
+    plain = b"recipient,type\na@x.test,transactional\n"
+    assert (await seven("POST", "/suppression-list/import", plain, headers=CSV)).body["results"]["written"] == 1
+    assert await rows(management, subaccount=7) == [("a@x.test", "transactional")]
+    named = b"recipient,type,subaccount_id\nb@x.test,transactional,%d\n"
+    for api, subaccount, number, status in (
+        (seven, None, 8, 422),
+        (seven, None, 0, 422),
+        (seven, None, 7, 200),
+        (management.api, 7, 8, 422),
+        (management.api, 0, 7, 422),
+        (management.api, None, 5, 422),
+        (management.api, None, 8, 200),
+    ):
+        answer = await api("POST", "/suppression-list/import", named % number, headers=CSV, subaccount=subaccount)
+        assert answer.status == status, answer.body
+    out = (await seven("GET", "/suppression-list/export?format=jsonl")).body
+    assert out.count(b"\n") == 2 and b"eight@" not in out
+
+
+async def test_a_file_leaves_compliance_alone(management: Open) -> None:
+    async with management.office.database.begin() as tx:
+        await put(tx, [Suppression(0, "law@x.test", False, source=COMPLIANCE, description="law")], 1)
+    file = b"recipient,type\nlaw@x.test,non_transactional\n"
+    answer = await management.api("POST", "/suppression-list/import", file, headers=CSV)
+    assert (answer.body["results"]["entries"], answer.body["results"]["written"]) == (1, 0)
+    (law,) = (await management.api("GET", "/suppression-list/law@x.test")).body["results"]
+    assert law["description"] == "law"

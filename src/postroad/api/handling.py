@@ -96,7 +96,9 @@ def _response(answer: Any, request: Request[Any, Any, Any], told: dict[str, str]
     headers = {**answer.headers, **told}
     content = answer.content
     if isinstance(content, AsyncIterator):
-        return Stream(content, status_code=answer.status, media_type=answer.media_type, headers=headers)
+        # As a header: for streams Litestar lets the media type of the route win, which is JSON.
+        headers["Content-Type"] = answer.media_type
+        return Stream(content, status_code=answer.status, headers=headers)
     octets = content if isinstance(content, bytes) else _encode(content)
     if len(octets) >= _WORTH:
         headers["Vary"] = "Accept-Encoding"

@@ -21,6 +21,7 @@ from postroad.auth import ApiKeys, AuthFailure, Key
 from postroad.config.schema import ApiKey, Config
 from postroad.net import SystemClock
 from postroad.serve.line import CONTROL_API
+from postroad.serve.sweeping import Sweeper
 from postroad.store.access import Access, access_catalog
 from postroad.store.builder import Builder
 from postroad.store.catalog import FILE
@@ -69,7 +70,7 @@ class OfficeKeeper:
         self._server: OfficeServer | None = None
         self._opening: asyncio.Task[None] | None = None
         self._builder: Builder | None = None
-        self._folding: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
         self._catalog = access_catalog(data_dir)
 
     @property
@@ -86,9 +87,9 @@ class OfficeKeeper:
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._server is not None:
             await self._server.close(_DRAIN)
-        if self._folding is not None:
-            self._folding.cancel()
-            await asyncio.gather(self._folding, return_exceptions=True)
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
         if self._builder is not None:
             await self._builder.close()
         if self._database is not None:
@@ -130,7 +131,8 @@ class OfficeKeeper:
                 await database.close()
             raise
         self._builder = builder
-        self._folding = asyncio.ensure_future(builder.run())
+        sweeper = Sweeper(database, office.clock)
+        self._working = [asyncio.ensure_future(builder.run()), asyncio.ensure_future(sweeper.run())]
         self._database, self._server = database, server
 
     async def _tell(self, seq: int) -> None:

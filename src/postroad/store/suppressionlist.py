@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from postroad.store.changes import changed_all
+from postroad.store.database import Database
 from postroad.store.kind import Id, Kind
 from postroad.store.suppressions import KIND, entry_key, packed
 from postroad.store.tables.suppressions import suppressions as table
@@ -148,8 +149,16 @@ async def search(
     """The last changed first, or last. Raises CursorError."""
     condition = _condition(wanted, now)
     total = (await connection.execute(sa.select(sa.func.count()).select_from(table).where(condition))).scalar_one()
+    rows, following = await page(connection, wanted, now, limit=limit, cursor=cursor, offset=offset)
+    return Found(rows, total, following)
+
+
+async def page(
+    connection: AsyncConnection, wanted: Search, now: int, *, limit: int, cursor: str = "", offset: int = 0
+) -> tuple[list[Suppression], str]:
+    """As `search`, without counting: the rows, and the cursor of the next page."""
     order = (table.c.updated, table.c.subaccount, table.c.recipient, table.c.transactional, table.c.list_id)
-    query = sa.select(table).where(condition)
+    query = sa.select(table).where(_condition(wanted, now))
     if cursor:
         place = sa.tuple_(*order)
         mark = sa.tuple_(*(sa.literal(part, column.type) for part, column in zip(_read(cursor), order, strict=True)))
@@ -158,7 +167,7 @@ async def search(
     rows = [_row(row) for row in await connection.execute(query.limit(limit + 1).offset(offset))]
     more = rows[limit:]
     rows = rows[:limit]
-    return Found(rows, total, _written(rows[-1]) if more else "")
+    return rows, _written(rows[-1]) if more else ""
 
 
 async def summary(connection: AsyncConnection, only: int | None, now: int) -> dict[str, int]:
@@ -181,16 +190,27 @@ async def sweep(tx: AsyncConnection, now: int, most: int = 10_000) -> int:
     return len(rows)
 
 
-async def all_rows(connection: AsyncConnection, wanted: Search, now: int) -> AsyncIterator[Suppression]:
-    """Every row, in memory only a page of them at once."""
+async def all_pages(database: Database, wanted: Search, now: int, size: int = 2000) -> AsyncIterator[list[Suppression]]:
+    """Every row, the last changed last, in memory only a page of them at once. Each page is read by itself, so that who
+    reads slowly holds nobody up; a row that is changed meanwhile comes again."""
     cursor = ""
     while True:
-        found = await search(connection, wanted, now, limit=2000, cursor=cursor)
-        for row in found.rows:
-            yield row
-        cursor = found.cursor
+        async with database.read() as connection:
+            rows, cursor = await page(connection, wanted._replace(ascending=True), now, limit=size, cursor=cursor)
+        yield rows
         if not cursor:
             return
+
+
+async def sweep_all(database: Database, now: int, most: int = 10_000) -> int:
+    """Take away all that has expired, `most` rows in a transaction, so that others get their turns; how many."""
+    done = 0
+    while True:
+        async with database.begin() as tx:
+            gone = await sweep(tx, now, most)
+        done += gone
+        if gone < most:
+            return done
 
 
 # --- what engines see -------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -13,8 +11,21 @@ from postroad.api.callers import Caller
 from postroad.api.envelope import Refusal
 from postroad.api.office import Office
 from postroad.api.route import V1, Ask, Nothing, PlainAsk, Results, Route, Told
+from postroad.api.suppressionrows import (
+    MAX_DESCRIPTION,
+    TYPES,
+    EntryError,
+    check_list_id,
+    check_text,
+    folded,
+    is_list_id,
+    is_transactional,
+    moment,
+    moment_text,
+    types_of,
+)
 from postroad.inject.http import Code, Failure
-from postroad.message.address import AddressError, parse_mailbox, routing_domain
+from postroad.message.address import AddressError, routing_domain
 from postroad.store.suppressionlist import (
     COMPLIANCE,
     SOURCES,
@@ -27,19 +38,14 @@ from postroad.store.suppressionlist import (
     search,
     summary,
 )
-from postroad.store.suppressions import fold
 
 MAX_ROWS = 10_000
 _MAX_BODY = 50 << 20
-_MAX_DESCRIPTION = 1024
 _NAMED = 20  # recipients that a refusal names
-_TYPES = ("transactional", "non_transactional")
-# RFC 2919: what a List-Id may hold, no dot at an end, no two in a row.
-_LIST_ID = re.compile(r"(?!.{256})[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\Z")
 
 _Type = Annotated[str, Meta(description="transactional, or non_transactional.")]
 _ListId = Annotated[str, Meta(description="Only mail of this list (RFC 2919); absent or empty: all mail.")]
-_Description = Annotated[str, Meta(max_length=_MAX_DESCRIPTION, description="Why, in words.")]
+_Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION, description="Why, in words.")]
 _Expires = Annotated[str, Meta(description="When the entry ends (ISO 8601); absent: never.")]
 
 
@@ -151,7 +157,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
     async def find(ask: Ask[Nothing, SuppressionSearch]) -> SuppressionPage:
         query = ask.query
         limit = query.per_page or query.limit or 1000
-        wanted = _search(query, ask.caller)
+        wanted = search_of(query, ask.caller)
         cursor = "" if query.cursor in (None, "initial") else query.cursor or ""
         try:
             async with office.database.read() as connection:
@@ -191,8 +197,11 @@ def routes(office: Office) -> list[Route[Any, Any]]:
 
     async def delete(ask: Ask[SuppressionType, SuppressionDeletion]) -> None:
         recipient, subaccount = _recipient(ask), ask.caller.subaccount
-        kind = None if ask.body.type is None else _is_transactional(ask.body.type)
-        _check_list_id(ask.query.list_id)
+        try:
+            kind = None if ask.body.type is None else is_transactional(ask.body.type)
+            check_list_id(ask.query.list_id)
+        except EntryError as error:
+            raise Refusal(400, str(error)) from None
         async with office.database.begin() as tx:
             rows = [
                 row
@@ -267,12 +276,6 @@ def routes(office: Office) -> list[Route[Any, Any]]:
     ]
 
 
-def folded(address: str) -> str:
-    """The form in which addresses are compared. Raises AddressError when it is none."""
-    parse_mailbox(address.strip())
-    return fold(address)
-
-
 def _none() -> Refusal:
     return Refusal(404, "Recipient could not be found")
 
@@ -283,17 +286,6 @@ def _recipient(ask: Ask[Any, Any]) -> str:
         return folded(ask.path["recipient"])
     except AddressError:
         raise _none() from None
-
-
-def _is_transactional(kind: str) -> bool:
-    if kind not in _TYPES:
-        raise Refusal(400, "Type must be one of: 'transactional', 'non_transactional'")
-    return kind == "transactional"
-
-
-def _check_list_id(list_id: str | None) -> None:
-    if list_id and not _LIST_ID.match(list_id):
-        raise Refusal(400, f"list_id '{list_id[:64]}' is invalid")
 
 
 def _rows(entries: list[SuppressionEntry], subaccount: int, now: int) -> list[Suppression]:
@@ -307,9 +299,13 @@ def _rows(entries: list[SuppressionEntry], subaccount: int, now: int) -> list[Su
         except AddressError:
             bad.append((address or "")[:320])
             continue
-        types = _types(entry)
-        _check_list_id(entry.list_id)
-        expires = None if entry.expires is None else _moment("expires", entry.expires)
+        try:
+            types = types_of(entry.type, entry.transactional, entry.non_transactional)
+            check_list_id(entry.list_id)
+            check_text("description", entry.description or "")
+            expires = None if entry.expires is None else moment("expires", entry.expires)
+        except EntryError as error:
+            raise Refusal(400, str(error)) from None
         if expires is not None and expires <= now:
             raise Refusal(400, "expires must be in the future")
         rows += [
@@ -324,26 +320,16 @@ def _rows(entries: list[SuppressionEntry], subaccount: int, now: int) -> list[Su
     return rows
 
 
-def _types(entry: SuppressionEntry) -> list[bool]:
-    """true for transactional."""
-    if entry.type is not None:
-        return [_is_transactional(entry.type)]
-    wanted = [kind for kind, given in ((True, entry.transactional), (False, entry.non_transactional)) if given]
-    if not wanted:
-        raise Refusal(400, "Must supply a suppression type")
-    return wanted
-
-
-def _search(query: SuppressionSearch, caller: Caller) -> Search:
+def search_of(query: SuppressionSearch, caller: Caller) -> Search:
     for source in query.sources or ():
         if source not in SOURCES:
             raise Failure(Code.INVALID_PARAMS, f"sources must be of: {', '.join(SOURCES)}")
     for kind in query.types or ():
-        if kind not in _TYPES:
+        if kind not in TYPES:
             raise Failure(Code.INVALID_PARAMS, "types must be of: transactional, non_transactional")
-    if query.list_id and not _LIST_ID.match(query.list_id):
+    if query.list_id and not is_list_id(query.list_id):
         raise Failure(Code.INVALID_PARAMS, "list_id is invalid")
-    kinds = set(query.types or _TYPES)
+    kinds = set(query.types or TYPES)
     text = query.description or ""
     return Search(
         caller.only,
@@ -367,31 +353,25 @@ def _domain(name: str) -> str:
 
 
 def _moment(name: str, text: str) -> int:
-    """Milliseconds since 1970; UTC where no zone is named."""
     try:
-        at = datetime.fromisoformat(text.replace(" ", "+"))  # a "+" in a query string that was not encoded
-        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise Failure(Code.INVALID_PARAMS, f"{name} must be a time: YYYY-MM-DDTHH:MM:SS+HH:MM") from None
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()
+        return moment(name, text)
+    except EntryError as error:
+        raise Failure(Code.INVALID_PARAMS, str(error)) from None
 
 
 def _shown(row: Suppression) -> SuppressionShown:
     return SuppressionShown(
         row.recipient,
-        _TYPES[0] if row.transactional else _TYPES[1],
+        TYPES[0] if row.transactional else TYPES[1],
         row.source,
-        _time(row.created),
-        _time(row.updated),
+        moment_text(row.created),
+        moment_text(row.updated),
         row.description or None,
         row.list_id,
         transactional=row.transactional or None,
         non_transactional=(not row.transactional) or None,
         subaccount_id=str(row.subaccount) if row.subaccount else "",
-        expires="" if row.expires is None else _time(row.expires),
+        expires="" if row.expires is None else moment_text(row.expires),
         evidence=Evidence(**row.evidence) if row.evidence else None,
     )
 
