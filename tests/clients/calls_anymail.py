@@ -19,6 +19,11 @@ def main(url: str, key: str, recipient: str) -> None:
 
     told = {}
 
+    def unknown():
+        message = AnymailMessage(to=[recipient], from_email=None)
+        message.template_id = "there-is-none"
+        return message
+
     def send(name, message):
         try:
             message.send()
@@ -59,10 +64,31 @@ def main(url: str, key: str, recipient: str) -> None:
             merge_metadata={f"a-{recipient}": {"n": 1}, f"b-{recipient}": {"n": 2}},
         ),
     )
+    send("bcc alone", AnymailMessage("Hidden", "text", "sender@example.com", bcc=[f"hidden-{recipient}"]))
+    image = AnymailMessage("Image", "text", "sender@example.com", [f"image-{recipient}"], headers={"X-Order": "5"})
+    cid = image.attach_inline_image(b"\x89PNG\r\n\x1a\n", filename="dot.png", subtype="png")
+    image.attach_alternative(f'<img src="cid:{cid}">', "text/html")
+    image.envelope_sender = "returns@example.com"
+    send("image", image)
+    send(
+        "headers",
+        AnymailMessage(
+            "Batch",
+            "text",
+            "sender@example.com",
+            [f"h1-{recipient}", f"h2-{recipient}"],
+            headers={"X-All": "all"},
+            merge_data={},
+            merge_headers={f"h1-{recipient}": {"X-Some": "one"}, f"h2-{recipient}": {}},
+        ),
+    )
     template = AnymailMessage(to=[f"template-{recipient}"], from_email=None)
     template.template_id = "anymail-greeting"
     template.merge_global_data = {"name": "Carl"}
     send("template", template)
+    send("template of none", unknown())
+    settings.ANYMAIL["SPARKPOST_API_KEY"] = "0" * 40
+    send("with another key", AnymailMessage("x", "x", "sender@example.com", [recipient]))
     print(json.dumps(told))
 
 

@@ -6,6 +6,7 @@ const [, , packages, origin, key, recipient] = process.argv;
 const SparkPost = createRequire(`${packages}/`)('sparkpost');
 const client = new SparkPost(key, { origin });
 const told = {};
+const tomorrow = `${new Date(Date.now() + 864e5).toISOString().slice(0, 19)}+00:00`;
 
 async function call(name, act) {
     try {
@@ -36,6 +37,16 @@ async function call(name, act) {
             { num_rcpt_errors: 3 }
         )
     );
+    const later = await call('transmissions.send later', () =>
+        client.transmissions.send({
+            options: { start_time: tomorrow },
+            campaign_id: 'later',
+            content: { from: 'sender@example.com', subject: 'later', text: 'x' },
+            recipients: [{ address: `later-${recipient}` }]
+        })
+    );
+    await call('transmissions.list', () => client.transmissions.list({ campaign_id: 'later' }));
+    await call('transmissions.get', () => client.transmissions.get(later.results.id));
     await call('templates.create', () =>
         client.templates.create({
             id: 'node-greeting',
@@ -69,12 +80,8 @@ async function call(name, act) {
     await call('suppressionList.get', () => client.suppressionList.get(`gone-${recipient}`));
     await call('suppressionList.list', () => client.suppressionList.list({ limit: 5 }));
     await call('suppressionList.delete', () => client.suppressionList.delete(`gone-${recipient}`));
-    await call('sendingDomains.create', () => client.sendingDomains.create({ domain: 'node.example.com' }));
-    await call('sendingDomains.get', () => client.sendingDomains.get('node.example.com'));
-    await call('sendingDomains.list', () => client.sendingDomains.list());
-    await call('sendingDomains.delete', () => client.sendingDomains.delete('node.example.com'));
     const sub = await call('subaccounts.create', () =>
-        client.subaccounts.create({ name: 'Node', keyLabel: 'Node key', keyGrants: ['transmissions/modify'] })
+        client.subaccounts.create({ name: 'Node', key_label: 'Node key', key_grants: ['transmissions/modify'] })
     );
     if (sub && sub.results) {
         await call('subaccounts.get', () => client.subaccounts.get(String(sub.results.subaccount_id)));
@@ -83,18 +90,8 @@ async function call(name, act) {
         );
     }
     await call('subaccounts.list', () => client.subaccounts.list());
-    const hook = await call('webhooks.create', () =>
-        client.webhooks.create({ name: 'Node hook', target: 'https://hooks.example.com/x', events: ['delivery', 'injection', 'open', 'click'] })
-    );
-    if (hook && hook.results) {
-        await call('webhooks.get', () => client.webhooks.get(hook.results.id));
-        await call('webhooks.delete', () => client.webhooks.delete(hook.results.id));
-    }
-    await call('webhooks.list', () => client.webhooks.list());
-    await call('inboundDomains.create', () => client.inboundDomains.create({ domain: 'in.node.example.com' }));
-    await call('inboundDomains.list', () => client.inboundDomains.list());
-    await call('inboundDomains.delete', () => client.inboundDomains.delete('in.node.example.com'));
     await call('recipientLists.delete', () => client.recipientLists.delete('node-list'));
     await call('templates.delete', () => client.templates.delete('node-greeting'));
+    await call('templates.get of none', () => client.templates.get('node-greeting'));
     process.stdout.write(JSON.stringify(told));
 })();

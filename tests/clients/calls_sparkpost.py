@@ -4,6 +4,7 @@ Prints a JSON object: the name of each call, and what it returned or raised."""
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 
 from sparkpost import SparkPost
 from sparkpost.exceptions import SparkPostAPIException
@@ -12,8 +13,9 @@ from sparkpost.exceptions import SparkPostAPIException
 def main(host: str, key: str, recipient: str) -> None:
     sp = SparkPost(key, host)
     told = {}
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
 
-    def call(name, function, *args, **kwargs):
+    def call(name, function, /, *args, **kwargs):
         try:
             told[name] = function(*args, **kwargs)
         except SparkPostAPIException as error:
@@ -70,6 +72,7 @@ def main(host: str, key: str, recipient: str) -> None:
             {"address": {"email": f"listed-{recipient}"}, "substitution_data": {"name": "Eve"}},
         ],
     )
+    call("recipient_lists.update", sp.recipient_lists.update, "python-list", name="List 2")
     call("recipient_lists.get", sp.recipient_lists.get, "python-list", True)
     call("recipient_lists.list", sp.recipient_lists.list)
     call(
@@ -85,8 +88,26 @@ def main(host: str, key: str, recipient: str) -> None:
         sp.suppression_list.create,
         {"email": f"gone-{recipient}", "transactional": True, "non_transactional": True, "description": "asked"},
     )
+    call(
+        "suppression_list.update",
+        sp.suppression_list.update,
+        [
+            {"email": f"left-{recipient}", "transactional": False, "non_transactional": True, "description": "left"},
+            {"email": f"plus+{recipient}", "transactional": True, "non_transactional": False, "description": "left"},
+        ],
+    )
     call("suppression_list.get", sp.suppression_list.get, f"gone-{recipient}")
+    call("suppression_list.get plus", sp.suppression_list.get, f"plus+{recipient}")
     call("suppression_list.list", sp.suppression_list.list, limit=5)
+    call("suppression_list.list types", sp.suppression_list.list, types=["transactional", "non_transactional"])
+    call(
+        "transmissions.send to one who left",
+        sp.transmissions.send,
+        recipients=[f"left-{recipient}"],
+        text="x",
+        from_email="sender@example.com",
+        subject="x",
+    )
     call("suppression_list.delete", sp.suppression_list.delete, f"gone-{recipient}")
     later = call(
         "transmissions.send later",
@@ -95,7 +116,7 @@ def main(host: str, key: str, recipient: str) -> None:
         text="x",
         from_email="sender@example.com",
         subject="later",
-        start_time="2026-12-20T12:00:00+00:00",
+        start_time=tomorrow,
         campaign="later",
     )
     call("transmissions.list", sp.transmissions.list, campaign_id="later")
@@ -105,6 +126,35 @@ def main(host: str, key: str, recipient: str) -> None:
     call("recipient_lists.delete", sp.recipient_lists.delete, "python-list")
     call("templates.delete", sp.templates.delete, "python-greeting")
     call("templates.get of none", sp.templates.get, "python-greeting", False)
+    call(
+        "transmissions.send email_rfc822",
+        sp.transmissions.send,
+        recipients=[f"raw-{recipient}"],
+        email_rfc822=f"From: sender@example.com\nTo: raw-{recipient}\nSubject: Raw {{{{name}}}}\n\nas it is\n",
+        substitution_data={"name": "mail"},
+        track_opens=False,
+        track_clicks=False,
+    )
+    call(
+        "transmissions.send without content",
+        sp.transmissions.send,
+        recipients=[recipient],
+        from_email="sender@example.com",
+        subject="x",
+    )
+    call(
+        "transmissions.send to nobody",
+        sp.transmissions.send,
+        recipients=[],
+        text="x",
+        subject="x",
+        from_email="a@b.test",
+    )
+    told["with another key"] = {}
+    try:
+        SparkPost("0" * 40, host).templates.list()
+    except SparkPostAPIException as error:
+        told["with another key"] = {"raised": [error.status, error.errors]}
     print(json.dumps(told, default=str))
 
 
