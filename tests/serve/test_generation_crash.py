@@ -15,7 +15,7 @@ import pytest
 
 from postroad.config.schema import QueueOptions
 from postroad.events import EventEncoder, Kind
-from postroad.inject.http import Setting
+from postroad.inject.http import Nothing, Setting, Stock
 from postroad.journal import JOB, Event, InlineCommitter, Journal, JournalError, LiveMail
 from postroad.lab.sim.loop import SimLoop
 from postroad.message import Accepted, IdSource, Outcome, Refused, Rejection, Reply, Stage, Transaction, Verdict
@@ -50,10 +50,12 @@ class Straight:
 
 
 class Life:
-    """One life of the engine's inside."""
+    """One life of the engine's inside. stock: what its transmissions may name. start: wall time of the loop's 0."""
 
-    def __init__(self, disk: MortalDisk, loop: SimLoop, rng: Random) -> None:
-        clock = Wall(loop)
+    def __init__(
+        self, disk: MortalDisk, loop: SimLoop, rng: Random, stock: Stock | None = None, start: float = 1_700_000_000.0
+    ) -> None:
+        clock = Wall(loop, start)
         encoder = EventEncoder()
 
         def injection(message_id: int, index: int, mail: LiveMail) -> Event:
@@ -86,6 +88,8 @@ class Life:
             memory_goal=1 << 20,
         )
         self.ids = ids
+        self.clock = clock
+        self.setting = Setting("mx.test", ids, lambda: "=_b", 1 << 20, 1000, max_ahead=86_400, stock=stock or Nothing())
         self._rng = rng
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +98,7 @@ class Life:
             self.queue,
             self.journal,
             Straight(self.queue, rng),
-            setting=Setting("mx.test", ids, lambda: "=_b", 1 << 20, 1000),
+            setting=self.setting,
             teller=encoder,
             kinds=Kind,
             ids=ids,

@@ -16,7 +16,18 @@ from typing import Any
 import msgspec
 
 from postroad.api.body import BodyReader, Budget
-from postroad.inject.http import Code, Failure, Fault, Mailing, Setting, Transmission, Unmade, decode, fault
+from postroad.inject.http import (
+    Code,
+    Failure,
+    Fault,
+    Mailing,
+    Setting,
+    Transmission,
+    Unmade,
+    decode,
+    fault,
+    pack_request,
+)
 from postroad.journal import MAX_JOB, JournalError
 from postroad.message import Accepted, Acceptor, Context, Refused, Reply, Transaction
 from postroad.net import Clock
@@ -115,7 +126,7 @@ class Injection:
                     msgspec.json.encode(results) if key else b"",
                     connection,
                 )
-                await _keep_job(self.jobs, int(mailing.id), about, bytes(octets))
+                await _keep_job(self.jobs, int(mailing.id), about, pack_request(bytes(octets), mailing.named))
                 return results
             refused = await keep(self.acceptor, made)
         return _results(mailing, refused, shown)

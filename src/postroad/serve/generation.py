@@ -17,9 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import structlog
 
-from postroad.inject.http import Failure, Mailing, Setting, Unmade, decode
+from postroad.inject.http import Failure, Mailing, Setting, Unmade, unpack_request
 from postroad.journal import JOB_SLICE, Journal, JournalError
 from postroad.message import (
     Accepted,
@@ -210,15 +211,16 @@ class Generation:
             return mailing
         try:
             stored = await self._loop.run_in_executor(None, self._journal.read_mail, job.place)
-            decoded = await self._loop.run_in_executor(None, decode, stored.content)
+            kept = await self._loop.run_in_executor(None, unpack_request, stored.content)
+            setting = self._setting._replace(stock=kept.over(self._setting.stock))
             wall = max(self._clock.wall(), job.about.start)
-            mailing = Mailing(decoded, self._setting, wall, job.about.connection, job.number, job.about.subaccount)
-        except JournalError as error:
+            mailing = Mailing(kept.decoded, setting, wall, job.about.connection, job.number, job.about.subaccount)
+        except (JournalError, msgspec.DecodeError) as error:
             log.error("alarm", alarm="transmission_stuck", transmission=str(job.number), text=str(error))
             self._held[job.number] = self._loop.time() + _LONGEST
             return None
         except Failure as failure:
-            # What was good when it came is no longer: a pool that is gone, a lower limit.
+            # What was good when it came is no longer: another version of the program checks more.
             log.error("alarm", alarm="transmission_stuck", transmission=str(job.number), text=str(failure))
             self._held[job.number] = self._loop.time() + _LONGEST
             return None

@@ -2,6 +2,7 @@
 
 from postroad.inject.http.decode import Decoded, decode, decode_as
 from postroad.inject.http.faults import Code, Failure, Fault, fault
+from postroad.inject.http.kept import Kept, Named, pack_request, unpack_request
 from postroad.inject.http.mailing import Mailing, Setting, Unmade
 from postroad.inject.http.shapes import InlineRecipient, Tracking, Transmission, TransmissionContent
 from postroad.inject.http.stock import Absent, Nothing, Stock, StoredTemplate
@@ -13,7 +14,9 @@ __all__ = [
     "Failure",
     "Fault",
     "InlineRecipient",
+    "Kept",
     "Mailing",
+    "Named",
     "Nothing",
     "Setting",
     "Stock",
@@ -25,4 +28,6 @@ __all__ = [
     "decode",
     "decode_as",
     "fault",
+    "pack_request",
+    "unpack_request",
 ]

@@ -17,7 +17,8 @@ from postroad.inject.http.checks import check_limits, check_options, check_recip
 from postroad.inject.http.decode import Decoded
 from postroad.inject.http.entry import Entry, read_entry
 from postroad.inject.http.faults import Code, Failure, Fault, Faults, fault
-from postroad.inject.http.shapes import MAX_TAGS, InlineRecipient, Options, Override, Tracking
+from postroad.inject.http.kept import Named
+from postroad.inject.http.shapes import MAX_TAGS, InlineRecipient, Options, Override, StoredList, Tracking
 from postroad.inject.http.source import find_source
 from postroad.inject.http.stock import Nothing, Stock
 from postroad.message import PRIORITY, Body, Context, IdSource, Recipient, Transaction
@@ -71,7 +72,7 @@ class Mailing:
 
     id: decimal digits. start: Unix seconds before which nothing is to be sent, 0: now. total: entries of the list. Of
     those read so far, `accepted` are good and `faults` has an entry for each of the others. unmade: recipients among
-    the good whose messages transactions() could not make, or may not.
+    the good whose messages transactions() could not make, or may not. named: what of others it is made with.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Mailing:
         number: int = 0,
         subaccount: int = 0,
     ) -> None:
-        """wall: Unix seconds. connection: context of the HTTP connection. number: of the transmission, where it has one
-        already. Raises Failure when the request as a whole is refused."""
+        """wall: Unix seconds. connection: context of the HTTP connection. number: of the transmission, where it was
+        accepted already: then only what it can't be made without is looked for. Raises Failure when the request as a
+        whole is refused."""
         transmission = request.transmission
         faults = Faults()
         options = transmission.options or Options()
@@ -94,11 +96,14 @@ class Mailing:
         entries = check_recipients(
             transmission, lambda name: stock.recipients(subaccount, name), setting.max_recipients, faults
         )
+        if number:
+            # Limits, pools and tracking domains may have changed since; it goes on without those that are gone.
+            faults = Faults()
         source = find_source(transmission, stock, subaccount, entries, setting.boundary, faults)
         site: Site | None = None
         if transmission.tracking_domain:
             site = stock.tracking_domain(subaccount, transmission.tracking_domain)
-            if site is None:
+            if site is None and not number:
                 name = transmission.tracking_domain[:255]
                 faults.add(Code.INVALID_PARAMS, f"tracking_domain '{name}' does not exist")
         if source is not None and options.dkim_key is not None:
@@ -108,13 +113,14 @@ class Mailing:
             )
         faults.stop()
         assert source is not None
-        if len(source.content) > setting.max_content:
+        if len(source.content) > setting.max_content and not number:
             raise Failure(Code.TOO_LARGE, f"the message is larger than {setting.max_content} bytes")
 
         self.id = str(number or setting.ids.next())
         self.faults: list[Fault] = []
         self.accepted = 0
         self.total = len(entries)
+        self.named = Named(source.stored, entries if isinstance(transmission.recipients, StoredList) else None)
         self.unmade: list[Unmade] = []
         self._entries = entries
         self._read: list[Entry] = []

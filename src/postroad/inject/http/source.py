@@ -23,7 +23,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Source(NamedTuple):
-    """template_id and version as events name them; "": inline. options: of the template, where it has any."""
+    """template_id and version as events name them; "": inline. options: of the template, where it has any. stored: the
+    template; None: inline."""
 
     content: Draft | Raw
     template_id: str = ""
@@ -32,6 +33,7 @@ class Source(NamedTuple):
     options: Tracking | None = None
     transactional: bool | None = None
     amp: bool = False
+    stored: StoredTemplate | None = None
 
 
 class _Drafts:
@@ -102,7 +104,7 @@ def find_source(
     amp = content.amp_html is not None
     if stored is None:
         return Source(made, amp=amp)
-    return Source(made, stored.id, str(stored.version), test, stored.options, stored.transactional, amp)
+    return Source(made, stored.id, str(stored.version), test, stored.options, stored.transactional, amp, stored)
 
 
 def _email(entry: str | InlineRecipient) -> str:
