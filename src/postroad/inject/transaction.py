@@ -31,6 +31,9 @@ def build_transaction(
     name, where a relay told."""
     envelope = given.envelope
     number = parse_message_id(identifier)
+    event: dict[str, object] = {"transmission_id": str(number)}
+    if "subaccount_id" in connection:
+        event["subaccount_id"] = connection["subaccount_id"]
     trace = b""
     if options.trace:
         protocol = _protocol(envelope.smtputf8, extended, lmtp, authenticated, tls)
@@ -58,7 +61,7 @@ def build_transaction(
         ret=envelope.ret,
         envid=envelope.envid,
         smtputf8=envelope.smtputf8,
-        event={"transmission_id": str(number)},
+        event=event,
         id=number,
     )
 

@@ -159,6 +159,8 @@ class Mailing:
         }
         if source.ab_test:
             self._event["ab_test_id"] = source.ab_test
+        if subaccount:
+            self._event["subaccount_id"] = str(subaccount)
         if self._campaign:
             self._event["campaign_id"] = self._campaign
         if pool:
