@@ -20,7 +20,7 @@ MANY = 2500  # with the text below more than the disk holds
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with SmallDisk(tmp_path, 8 << 20) as disk:
+    with SmallDisk(tmp_path, 4 << 20) as disk:
         (tmp_path / "data").symlink_to(disk.path)
         yield disk
 

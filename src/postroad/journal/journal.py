@@ -23,7 +23,7 @@ from postroad.journal.commit import (
 from postroad.journal.compaction import compact_segment
 from postroad.journal.cycle import Cycle
 from postroad.journal.disk import Disk, File, Lock, OsDisk
-from postroad.journal.errors import JournalError
+from postroad.journal.errors import JournalError, JournalFull
 from postroad.journal.format import FILE_HEADER_SIZE, HOMED_MAIL, MAIL, MAX_RECORD, MovedMail, mail_size
 from postroad.journal.live import LiveSegment, LiveTable
 from postroad.journal.opening import begin_writing, kept_events, remove_spares
@@ -52,6 +52,7 @@ from postroad.net import Clock
 LOCK_NAME = "lock"
 _TICK = 1.0  # seconds between looks at retention and a failing disk
 _FREE_TICKS = 10  # ticks between looks at the free room
+_FULL_SHARE = 4  # a record that is written anew on a full disk may take this part of min_free
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class Journal:
         # A message whose state is being changed by what is on its way to the disk: compaction leaves it alone.
         self.busy: Callable[[int], bool] = lambda message_id: False
         self.state_of: Callable[[int], tuple[int, int] | None] | None = None
+        # Events are kept beyond their time because of mail in these segments: lowest, highest.
+        self.on_held_back: Callable[[int, int], None] = lambda low, high: None
         self._directory = directory
         self._options = options
         self._clock = clock
@@ -252,13 +255,17 @@ class Journal:
         self._ticks += 1
         outdated: list[int] = []
         failing = self._cycle.refusal is not None or self._cycle.held > 0
-        if self._catalog is None and not failing:
+        full = isinstance(self._cycle.refusal, JournalFull) and not self._cycle.held
+        if self._catalog is None and (full or not failing):
+            # On a full disk more than ever: nothing else may make room.
             outdated = self._retention.outdated(int(self._clock.wall() * 1000), self._live.segments.keys())
+            if self._retention.held_back[1]:
+                self.on_held_back(*self._retention.held_back)
             lagging = set(self._retention.lagging())
             for name in lagging - self._lagging:
                 self.on_alarm("consumer_lag", f"consumer {name} will soon lose events to event_retention_size")
             self._lagging = lagging
-            if self._compaction is None and self._compactable(self._options.compact_below):
+            if not full and self._compaction is None and self._compactable(self._options.compact_below):
                 self._compaction = self._loop.create_task(self.compact())
                 self._compaction.add_done_callback(self._compacted)
         self._cycle.chore(outdated, probe=failing or self._ticks % _FREE_TICKS == 0)
@@ -286,8 +293,12 @@ class Journal:
         self._catalog = None
 
     def recovered_progress(self, job: int) -> Progress | None:
-        """While recover() runs: how far its events say that a job is, None when it is over."""
+        """While recover() runs: how far its events say that a job is, None when it is forgotten."""
         return self._recovery.progress(job) if self._recovery is not None else None
+
+    def recovered_since(self, job: int) -> int:
+        """While recover() runs: since when its events say that a job is in its phase. Unix milliseconds, 0: unknown."""
+        return self._recovery.since(job) if self._recovery is not None else 0
 
     def preview(self, batch: int = 1000) -> Iterator[list[LiveMail]]:
         """What recover() will yield; for a look before it."""
@@ -388,6 +399,11 @@ class Journal:
         """For compaction: (attempts, next_attempt_ms)."""
         return (self.state_of(message_id) if self.state_of is not None else None) or (0, 0)
 
+    @property
+    def filling(self) -> int:
+        """Number of the mail segment that is being filled: what stands in an earlier one may keep a whole file."""
+        return self._writer.mail.segment
+
     def is_moving(self, message_id: int) -> bool:
         """For compaction: is a copy of the message under way?"""
         return self._cycle.is_moving(message_id) or self.busy(message_id)
@@ -425,17 +441,29 @@ class Journal:
     def _rewritten(
         self, place: int, live: list[LiveRecipient], stored: StoredMail, change: Callable[[bytes], bytes]
     ) -> asyncio.Future[None]:
-        if place in self._cycle.unwritten or any(self.is_moving(one.message_id) for one in live):
-            raise JournalError("the message is just being written")
-        if self._closed or self._cycle.refusal is not None:
-            raise self._cycle.refusal or JournalError("the journal is closed")
-        origin = place >> 32
         ids = [one.message_id for one in live]
         try:
             meta = change(stored.meta)
         except ValueError as error:
             raise JournalError(f"the envelope can't be read: {error}") from error
-        mail = Mail(ids, stored.received_ms, meta, stored.trace, stored.content)
+        if self._cycle.refusal is not None:
+            raise self._cycle.refusal
+        return self.replace(place, live, Mail(ids, stored.received_ms, meta, stored.trace, stored.content))
+
+    def replace(self, place: int, live: list[LiveRecipient], mail: Mail) -> asyncio.Future[None]:
+        """Write mail for these messages of the record at place, with the state given: when it is kept (the future says
+        so), it is the one that counts, and on_moved was called. On a full disk it may use of min_free: it may be what
+        makes room. Raises JournalError when it can't be done now; the future may, too: then nothing has changed."""
+        if place in self._cycle.unwritten or any(self.is_moving(one.message_id) for one in live):
+            raise JournalError("the message is just being written")
+        refusal = self._cycle.refusal
+        if self._closed or self._cycle.held:
+            raise refusal or JournalError("the journal is closed")
+        if refusal is not None:
+            small = mail_size(MovedMail(mail, live, 0)) <= self._options.min_free // _FULL_SHARE
+            if not (small and isinstance(refusal, JournalFull)):
+                raise refusal
+        origin = place >> 32
         if origin == self._writer.mail.segment:
             # A copy never stands in the segment of its original: recovery tells them apart by their segments.
             self._cycle.begin_segment()

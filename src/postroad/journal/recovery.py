@@ -38,15 +38,16 @@ class Fold:
     """What the events say of messages in these mail segments.
 
     done: ids that ended. away: those that went to another journal, with the place of the record that they left: should
-    one come back, it comes in a record behind that. jobs: their phase, and how far they are. The last state of one
-    is packed into one integer: a million tuples would cost 200 MB.
+    one come back, it comes in a record behind that. jobs: their phase, how far they are, and when the phase was first
+    told of (Unix milliseconds, 0: unknown). The last state of a message is packed into one integer: a million tuples
+    would cost 200 MB.
     """
 
     def __init__(self, existing: set[int]) -> None:
         self.existing = existing
         self.done: set[int] = set()
         self.away: dict[int, int] = {}
-        self.jobs: dict[int, tuple[int, Progress]] = {}
+        self.jobs: dict[int, tuple[int, Progress, int]] = {}
         self._state: dict[int, int] = {}
 
     def relevant(self, segment: Segment) -> bool:
@@ -60,7 +61,7 @@ class Fold:
             for row in window.rows:
                 flags = row.flags
                 if flags & JOB and flags & STATE:
-                    self._job(row.message_id, row.attempts, row.next_attempt_ms)
+                    self._job(row.message_id, row.attempts, row.next_attempt_ms, row.time_ms)
                     if not flags & TERMINAL:
                         continue
                 if not flags & (TERMINAL | STATE) or row.place >> 32 not in existing:
@@ -76,16 +77,18 @@ class Fold:
                     state[row.message_id] = (row.place << 16 | row.attempts) << _NEXT_BITS | next_attempt_ms
             yield
 
-    def _job(self, number: int, phase: int, packed: int) -> None:
-        before, progress = self.jobs.get(number, (0, Progress()))
-        self.jobs[number] = max(before, phase), progress.joined(Progress.unpack(packed))
+    def _job(self, number: int, phase: int, packed: int, time_ms: int = 0) -> None:
+        before, progress, since = self.jobs.get(number, (0, Progress(), 0))
+        if phase > before:
+            since = time_ms
+        self.jobs[number] = max(before, phase), progress.joined(Progress.unpack(packed)), since
 
     def latest(self, entry: LiveRecipient, place: int) -> LiveRecipient:
         """The entry of the record at this place with its last state. What events said of a record that was moved since
         is older than what the moved record itself says."""
         if entry.message_id in self.jobs:
             self._job(entry.message_id, entry.attempts, entry.next_attempt_ms)
-            phase, progress = self.jobs[entry.message_id]
+            phase, progress, _ = self.jobs[entry.message_id]
             return LiveRecipient(entry.message_id, entry.index, phase, progress.pack())
         packed = self._state.get(entry.message_id)
         if packed is None or packed >> _NEXT_BITS + 16 != place:
@@ -128,8 +131,12 @@ class Recovery:
         """How far the events say that a job is; None: it is over. For what is made of a list that run() yielded."""
         if job in self._fold.done:
             return None
-        _, progress = self._fold.jobs.get(job, (0, Progress()))
+        _, progress, _ = self._fold.jobs.get(job, (0, Progress(), 0))
         return progress
+
+    def since(self, job: int) -> int:
+        """When its phase was first told of, Unix milliseconds. 0: unknown."""
+        return self._fold.jobs.get(job, (0, Progress(), 0))[2]
 
     def take_damage(self) -> list[Damage]:
         """What was found since the last call."""

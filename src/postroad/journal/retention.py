@@ -20,11 +20,13 @@ class EventSegment(NamedTuple):
 
 
 class Retention:
-    """segments: the sealed ones, oldest first. pins: by consumer, the cursor that it reads from next."""
+    """segments: the sealed ones, oldest first. pins: by consumer, the cursor that it reads from next. held_back: the
+    lowest and highest mail segment that keep the oldest one beyond its time; (0, 0): none that is known."""
 
     def __init__(self, keep_ms: int, keep_bytes: int) -> None:
         self.segments: list[EventSegment] = []
         self.pins: dict[str, int] = {}
+        self.held_back = (0, 0)
         self._keep_ms = keep_ms
         self._keep_bytes = keep_bytes
 
@@ -38,10 +40,14 @@ class Retention:
         total = sum(segment.end for segment in self.segments)
         pinned = min(self.pins.values(), default=1 << 63) >> 32
         numbers: list[int] = []
+        self.held_back = (0, 0)
         for segment in self.segments:
             too_much = total > self._keep_bytes
             too_old = segment.sealed_ms < now_ms - self._keep_ms and segment.number < pinned
-            if not (too_much or too_old) or self._needed(segment, mail_segments):
+            if not (too_much or too_old):
+                break
+            if self._needed(segment, mail_segments):
+                self.held_back = segment.low or 0, segment.high or 0
                 break
             numbers.append(segment.number)
             total -= segment.end

@@ -9,7 +9,7 @@ it is known which recipients are done. Nothing here makes a message; that is don
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import IntEnum
 
 import msgspec
@@ -47,7 +47,8 @@ class About(msgspec.Struct, array_like=True):
     refused as it came. start: Unix seconds, not before. shown: JSON of what GET tells of
     the request. key: Idempotency-Key of its client, digest: of the request it came with, reply: the answer.
     connection: context of the client's
-    connection, as mail has it."""
+    connection, as mail has it. began, ended: Unix seconds, 0: not yet, or not known; they are in records that were
+    written anew since (queue/tidy.py)."""
 
     total: int
     rejected: int = 0
@@ -59,6 +60,8 @@ class About(msgspec.Struct, array_like=True):
     digest: bytes = b""
     reply: bytes = b""
     connection: Context = {}
+    began: float = 0.0
+    ended: float = 0.0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -95,21 +98,21 @@ def unbalanced(count: JobCount) -> str | None:
 
 
 class Job:
-    """One of them. place: of its record. progress: what is known to be kept. submitted: recipients whose messages are
-    on their way to the journal. changed: wall time of its last change; of one that is over, of its end."""
+    """One of them. place: of its record; size: octets of the request there. progress: what is known to be kept.
+    submitted: recipients whose messages are on their way to the journal. working: a slice is being made."""
 
-    __slots__ = ("about", "began", "changed", "number", "phase", "place", "progress", "received", "submitted")
+    __slots__ = ("about", "number", "phase", "place", "progress", "received", "size", "submitted", "working")
 
-    def __init__(self, number: int, about: About, place: int, received: float) -> None:
+    def __init__(self, number: int, about: About, place: int, received: float, size: int) -> None:
         self.number = number
+        self.size = size
         self.about = about
         self.place = place
         self.received = received
         self.phase = Phase.ACTIVE
         self.progress = Progress()
         self.submitted = 0
-        self.began = 0.0
-        self.changed = received
+        self.working = False
 
     @property
     def over(self) -> bool:
@@ -129,6 +132,9 @@ class Jobs:
         self._journal = journal
         self._wall = wall
         self._jobs: dict[int, Job] = {}
+        self._active: dict[int, Job] = {}
+        self._over: dict[int, Job] = {}  # in the order in which they ended
+        self._spent: dict[int, dict[int, Job]] = {}  # of those, by segment, the ones that have their requests still
         self._keys: dict[tuple[int, str], int] = {}
         self._loop = asyncio.get_running_loop()
         self._early: dict[int, Progress] = {}  # what recovered messages say of jobs that are not recovered yet
@@ -141,6 +147,18 @@ class Jobs:
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))
 
+    def active(self) -> list[Job]:
+        """Those that are not over."""
+        return list(self._active.values())
+
+    def over(self) -> Collection[Job]:
+        """The others, the first to end first."""
+        return self._over.values()
+
+    def spent(self, segment: int) -> list[Job]:
+        """Those that are over with their requests still in the journal, in segments before this one."""
+        return [job for number, jobs in self._spent.items() if number < segment for job in jobs.values()]
+
     def get(self, number: int) -> Job | None:
         return self._jobs.get(number)
 
@@ -150,14 +168,14 @@ class Jobs:
 
     def _busy(self, number: int) -> bool:
         job = self._jobs.get(number)
-        return job is not None and job.submitted > 0
+        return job is not None and (job.submitted > 0 or job.working)
 
     # Their records.
 
     def create(self, number: int, about: About, request: bytes, done: Callable[[Job | JournalError], None]) -> None:
         """Keep a job. done gets it when it is durable."""
         wall = self._wall()
-        job = Job(number, about, 0, wall)
+        job = Job(number, about, 0, wall, len(request))
 
         def kept(place: int | JournalError) -> None:
             if isinstance(place, JournalError):
@@ -173,8 +191,29 @@ class Jobs:
 
     def _enter(self, job: Job) -> None:
         self._jobs[job.number] = job
+        if job.over:
+            self._ended(job)
+        else:
+            self._active[job.number] = job
         if job.about.key:
             self._keys[job.about.subaccount, job.about.key] = job.number
+
+    def _ended(self, job: Job) -> None:
+        self._active.pop(job.number, None)
+        self._over[job.number] = job
+        if job.size:
+            self._spent.setdefault(job.place >> 32, {})[job.number] = job
+
+    def emptied(self, job: Job) -> None:
+        """Its record has no request any more."""
+        job.size = 0
+        self._no_longer_spent(job)
+
+    def _no_longer_spent(self, job: Job) -> None:
+        # Compaction may have moved it: the segment is the one in which it ended.
+        for segment, jobs in list(self._spent.items()):
+            if jobs.pop(job.number, None) is not None and not jobs:
+                del self._spent[segment]
 
     def state(self, number: int) -> tuple[int, int] | None:
         """For compaction, as Live.state."""
@@ -232,13 +271,18 @@ class Jobs:
 
     def enter_phase(self, job: Job, phase: Phase, done: Callable[[JournalError | None], None] | None = None) -> None:
         job.phase = phase
-        job.changed = self._wall()
+        if job.over and not job.about.ended:
+            job.about.ended = self._wall()
+            self._ended(job)
         self._journal.append_event(self._event(job.number, job.place, job.progress, phase=phase), done)
         self.woken()
 
     def end(self, job: Job) -> None:
         """It is over and may be forgotten."""
         del self._jobs[job.number]
+        self._active.pop(job.number, None)
+        self._over.pop(job.number, None)
+        self._no_longer_spent(job)
         if self._keys.get((job.about.subaccount, job.about.key)) == job.number:
             del self._keys[job.about.subaccount, job.about.key]
         self._journal.append_event(Event(job.number, BOOKKEEPING, b"", flags=TERMINAL | JOB, place=job.place))
@@ -260,11 +304,12 @@ class Jobs:
     def recovered(self, mail: LiveMail) -> None:
         """The journal holds this job. Raises ValueError when its record can't be read."""
         live = mail.live[0]
-        job = Job(live.message_id, decode_job(mail.meta), mail.place, mail.received_ms / 1000)
+        job = Job(live.message_id, decode_job(mail.meta), mail.place, mail.received_ms / 1000, mail.size)
         job.phase = Phase(min(live.attempts, Phase.CANCELED))
         job.progress = Progress.unpack(live.next_attempt_ms)
-        if job.over:
-            job.changed = max(job.received, job.about.start)
+        if job.over and not job.about.ended:
+            # When its end was told. Events that are gone say that it was long ago, but a wait too long does no harm.
+            job.about.ended = self._journal.recovered_since(job.number) / 1000 or self._wall()
         early = self._early.pop(job.number, None)
         if early is not None:
             job.progress = job.progress.joined(early)
@@ -294,5 +339,6 @@ class Jobs:
             if not job.over:
                 self._journal.append_event(self._event(job.number, job.place, job.progress, phase=job.phase))
         self._early.clear()
+        self._over = {job.number: job for job in sorted(self._over.values(), key=lambda job: job.about.ended)}
         self.known = True
         self.woken()

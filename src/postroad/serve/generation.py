@@ -37,6 +37,7 @@ from postroad.message import (
 from postroad.net import Clock
 from postroad.queue import Queue
 from postroad.queue.jobs import Job, Phase
+from postroad.queue.tidy import Tidy
 
 log = structlog.get_logger()
 
@@ -70,6 +71,7 @@ class Generation:
         room: Callable[[], bool],
     ) -> None:
         self.jobs = queue.jobs
+        self._tidy = Tidy(queue.jobs, journal)
         self._journal = journal
         self._acceptor = acceptor
         self._setting = setting
@@ -103,6 +105,7 @@ class Generation:
         while not self._stopping.is_set():
             self._work.clear()
             self._forget()
+            await self._tidy.run()
             worked = False
             for job in self._due():
                 if self._stopping.is_set():
@@ -115,9 +118,10 @@ class Generation:
 
     async def _turn(self, job: Job) -> bool:
         """False: it could do nothing."""
-        if not self._room():
+        if not self._room() or self._journal.is_moving(job.number):
             self._held[job.number] = self._loop.time() + _SOON
             return False
+        job.working = True  # its record stays where it is
         try:
             return await self._slice(job)
         except Exception as error:
@@ -125,12 +129,14 @@ class Generation:
             self._held[job.number] = self._loop.time() + _LONGEST
             log.error("alarm", alarm="transmission_stuck", transmission=str(job.number), text=repr(error))
             return False
+        finally:
+            job.working = False
 
     def _due(self) -> list[Job]:
         now, time = self._clock.wall(), self._loop.time()
         found = []
-        for job in self.jobs:
-            if job.over or (job.phase is Phase.ACTIVE and job.about.start > now):
+        for job in self.jobs.active():
+            if job.phase is Phase.ACTIVE and job.about.start > now:
                 continue
             if self._held.get(job.number, 0.0) <= time:
                 self._held.pop(job.number, None)
@@ -143,27 +149,27 @@ class Generation:
         """Seconds until something may be due."""
         wait = _LONGEST
         now = self._clock.wall()
-        for job in self.jobs:
-            if not job.over and job.phase is Phase.ACTIVE and job.about.start > now:
+        for job in self.jobs.active():
+            if job.phase is Phase.ACTIVE and job.about.start > now:
                 wait = min(wait, job.about.start - now)
         for until in self._held.values():
             wait = min(wait, until - self._loop.time())
         return max(wait, 0.001)
 
     def _forget(self) -> None:
-        over = [job for job in self.jobs if job.over]
         now = self._clock.wall()
-        over.sort(key=lambda job: job.changed)
-        for at, job in enumerate(over):
-            if not job.submitted and (now - job.changed >= KEPT or at < len(over) - MAX_KEPT):
+        old: list[Job] = []
+        for job in self.jobs.over():
+            if now - job.about.ended < KEPT and len(self.jobs.over()) - len(old) <= MAX_KEPT:
+                break
+            old.append(job)
+        for job in old:
+            if not self._journal.is_moving(job.number):
                 self.jobs.end(job)
 
     # One slice.
 
     async def _slice(self, job: Job) -> bool:
-        if self._journal.is_moving(job.number):
-            self._held[job.number] = self._loop.time() + _SOON
-            return False
         base = job.progress.base
         if base >= job.about.total:
             self._finish(job)
@@ -194,8 +200,8 @@ class Generation:
             if again:
                 self._held[job.number] = self._loop.time() + _AGAIN
                 return False
-        if not job.began:
-            job.began = self._clock.wall()
+        if not job.about.began:
+            job.about.began = self._clock.wall()
         self.jobs.passed(job, base + JOB_SLICE)
         if job.progress.base >= job.about.total:
             self._finish(job)

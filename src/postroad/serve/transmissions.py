@@ -127,7 +127,7 @@ class Desk:
         if job.phase is Phase.SUCCESS:
             return "Success"
         waits = job.about.start > self._clock.wall() and not job.progress.base and not job.progress.mask
-        return "submitted" if waits or (not job.began and not job.progress.base) else "Generating"
+        return "submitted" if waits or (not job.about.began and not job.progress.base) else "Generating"
 
     def _row(self, job: Job) -> Row:
         about = job.about
@@ -144,8 +144,8 @@ class Desk:
             max(0, made - failed),
             failed,
             about.start or job.received,
-            job.began,
-            job.changed if job.over else 0.0,
+            about.began,
+            about.ended,
             msgspec.Raw(about.shown),
         )
 
