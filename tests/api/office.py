@@ -125,7 +125,7 @@ async def opened(
     """routes: None takes all there are."""
     keys = FixedKeys()
     settings = config or Config()
-    office = Office(database, SystemClock(), lambda: settings, keys, FixedSubaccounts())
+    office = Office(database, SystemClock(), lambda: settings, keys, FixedSubaccounts(), data_dir=folder)
     path = folder / "http.sock"
     server = OfficeServer(office, all_routes(office) if routes is None else routes, path)
     await server.start()

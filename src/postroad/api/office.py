@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from postroad.api.body import Budget
@@ -19,7 +20,8 @@ _HELD = 256 << 20  # octets of request bodies at once
 class Office:
     """database: a writing transaction tells store.changed what the engines must hear of; `begin` returns when they have
     heard it, so what a client made is there for its next request on any engine. config: what counts now. ask: puts a
-    verb of the console to the engines (see console.JointConsole.ask_all), for resources that live there."""
+    verb of the console to the engines (see console.JointConsole.ask_all), for resources that live there. data_dir: of
+    files that are no rows; None: the present folder."""
 
     database: Database
     clock: Clock
@@ -27,6 +29,7 @@ class Office:
     keys: Keys
     subaccounts: Subaccounts = NO_SUBACCOUNTS
     ask: Callable[..., Awaitable[Any]] | None = None
+    data_dir: Path | None = None
     budget: Budget = field(default_factory=lambda: Budget(_HELD))
 
     def caller(self, scope: Mapping[str, Any], grant: str) -> Caller:

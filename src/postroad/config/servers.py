@@ -16,6 +16,9 @@ class ServerOptions(Section, frozen=True, kw_only=True):
     hostname: Annotated[str, Meta(description="Our own name: in banners, EHLO, Received fields and Message-IDs.")] = (
         "localhost.localdomain"
     )
+    bounce_host: Annotated[
+        str, Meta(description='Where bounces come to; CNAME or MX of a sending domain must name it. "": hostname.')
+    ] = ""
     data_dir: Annotated[
         str,
         Meta(description="Folder of journal, cursors and control socket; relative to the file's folder."),

@@ -76,6 +76,8 @@ class Session(Consulting):
             context["auth_user"] = self.account.name
             context["auth_status"] = "true"
             context["auth_method"] = self._mechanism
+            if self.account.subaccount:
+                context["subaccount_id"] = str(self.account.subaccount)
         return context | self._marks
 
     def _offer_anew(self) -> None:

@@ -127,7 +127,7 @@ class DnsResolver:
             raise DnsFailure(answer.why)
         return [b"".join(cast(dns.rdtypes.ANY.TXT.TXT, record).strings) for record in answer.records]
 
-    async def records(self, name: str, kind: Literal["A", "AAAA", "MX", "PTR"]) -> list[str]:
+    async def records(self, name: str, kind: Literal["A", "AAAA", "CNAME", "MX", "PTR"]) -> list[str]:
         """What stands at a name, and nothing put in its place: addresses, or host names by rising preference ("" is
         the root). [] when there is nothing. Raises DnsFailure."""
         answer = await self._look_up(name, dns.rdatatype.from_text(kind))

@@ -23,7 +23,7 @@ from postroad.policy.plugin import Kit, Plugin, PluginError, load_plugin
 from postroad.policy.policies import POLICY_ERRORS, HookCount, Policies, PolicySet, load_policies
 from postroad.policy.rules import RuleError, load_rules
 from postroad.policy.sealing import Sealing, sealing
-from postroad.policy.signing import HeldKey, KeyRing, Signing, SigningError, from_domain, load_keys
+from postroad.policy.signing import DomainKeys, HeldKey, KeyRing, Signing, SigningError, from_domain, load_keys
 from postroad.policy.verdict import (
     Accept,
     Continue,
@@ -55,6 +55,7 @@ __all__ = [
     "Data",
     "Discard",
     "Disconnect",
+    "DomainKeys",
     "Ehlo",
     "Fail",
     "HeldKey",

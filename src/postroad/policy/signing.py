@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from postroad.auth.author import author_domains, to_ascii
 from postroad.auth.dkim import Algorithm, PrivateKey, Signer, Slot, signing, unseal
@@ -116,13 +116,30 @@ def _moment(text: str) -> float | None:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-class Signing:
-    """ring(): the keys of the present generation. Messages that can't be signed go out without."""
+class DomainKeys(Protocol):
+    """Keys of sending domains that accounts have stored. False as long as there is none."""
 
-    def __init__(self, acceptor: Acceptor, ring: Callable[[], KeyRing], wall: Callable[[], float]) -> None:
+    def __bool__(self) -> bool: ...
+
+    def signer(self, domain: str, subaccount: int) -> Signer | None:
+        """Who signs for mail of this account from exactly this domain. At once, from memory; never raises."""
+
+
+class Signing:
+    """ring(): the keys of the present generation. stored: those that accounts keep by the API, which come first: each
+    signs for its account's mail alone. Messages that can't be signed go out without."""
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        ring: Callable[[], KeyRing],
+        wall: Callable[[], float],
+        stored: DomainKeys | None = None,
+    ) -> None:
         self._acceptor = acceptor
         self._ring = ring
         self._wall = wall
+        self._stored = stored
         self._threads: ThreadPoolExecutor | None = None
         self._in_threads: set[asyncio.Future[bytes]] = set()
         self.signed = 0
@@ -154,11 +171,16 @@ class Signing:
 
     def _sign(self, transaction: Transaction, done: Done, keep: Keep) -> None:
         ring = self._ring()
-        if not ring:
+        stored = self._stored
+        if not ring and not stored:
             keep(transaction, done)
             return
         domain = from_domain(transaction.body.content)
-        signer = ring.signer(domain) if domain else None
+        signer = None
+        if domain and stored:
+            signer = stored.signer(domain, int(transaction.connection.get("subaccount_id", "0")))
+        if domain and signer is None:
+            signer = ring.signer(domain)
         if signer is None:
             self.unsigned += 1
             keep(transaction, done)

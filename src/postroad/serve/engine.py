@@ -26,7 +26,7 @@ from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
 from postroad.message import Acceptor, IdSource
 from postroad.net import Clock, Resolver, Tap
-from postroad.policy import BindingChoice, Intake, Outbound, Policies, PolicySet, Signing, marked, sealing
+from postroad.policy import BindingChoice, DomainKeys, Intake, Outbound, Policies, PolicySet, Signing, marked, sealing
 from postroad.queue import PathCount, Queue
 from postroad.queue.jobs import is_job
 from postroad.queue.stored import common_event, mark_job
@@ -57,7 +57,8 @@ class Engine:
     admin: the console of the whole server, for HTTP; None: this engine is alone, and keeps its own trail and holds.
     siblings: the way to the HTTP of the other engines.
     control: answers HTTP requests that are not an engine's. access: keys and subaccounts of the store; None: there are
-    those of the configuration only. stock: what transmissions may name; None: nothing.
+    those of the configuration only. stock: what transmissions may name; None: nothing. domain_keys: of
+    sending domains in the store.
     number: which of so many engines this is; with several, mail for domains of the others is handed over to them.
     borrower: with several, what makes the limits hold for all together. windows: where one engine keeps its rates.
     Construct it inside the running event loop."""
@@ -84,6 +85,7 @@ class Engine:
         siblings: Siblings | None = None,
         access: Access | None = None,
         stock: Stock | None = None,
+        domain_keys: DomainKeys | None = None,
     ) -> None:
         self.config = config
         self.access = access
@@ -145,7 +147,7 @@ class Engine:
             self.acceptor = self.handover.router
             self.limits.found = self.handover.located
             self.queue.own_mail = self.handover.router.keep
-        self._signing = Signing(self.acceptor, self.policies.keys, clock.wall)
+        self._signing = Signing(self.acceptor, self.policies.keys, clock.wall, domain_keys)
         self.queue.own_mail = self._signing.own_mail(self.queue.own_mail)
         self.tls_reporter: TlsReporter | None = None
         if policies is not None and config.tls_reports.send:
@@ -241,7 +243,7 @@ class Engine:
         if self.http is not None:
             self.http.keys = keys
         # Its messages stay here, whoever owns their domains: see serve/generation.py.
-        self._home_signing = Signing(self.queue, self.policies.keys, clock.wall)
+        self._home_signing = Signing(self.queue, self.policies.keys, clock.wall, domain_keys)
         self.generation = (
             Generation(
                 self.queue,

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from postroad.api.passing import Passing
 from postroad.api.siblings import Siblings
+from postroad.auth.dkim import SECRET_FILE
 from postroad.config.schema import Config, DeliveryOptions, HttpOptions, ListenerOptions
 from postroad.console import HoldsError
 from postroad.deliver import HttpsFetch, StsPolicies, TlsPolicies
@@ -23,6 +24,7 @@ from postroad.journal.folders import beside
 from postroad.net import DnsResolver, SystemClock
 from postroad.policy import POLICY_ERRORS, PluginError, load_policies
 from postroad.serve.control import Answer, ControlServer
+from postroad.serve.domainkeys import CatalogDomainKeys
 from postroad.serve.engine import Engine
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Name, Peers, Ready, Start, unpack
@@ -96,6 +98,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
             control=Passing(run_folder(data_dir) / CONTROL_API),
             access=Access(catalog),
             stock=CatalogStock(catalog, clock.wall, sites),
+            domain_keys=CatalogDomainKeys(catalog, data_dir / SECRET_FILE),
         )
     except (OSError, JournalError) as error:
         raise StartError(f"the journal in {data_dir} can't be opened: {error}") from error

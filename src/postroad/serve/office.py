@@ -121,7 +121,13 @@ class OfficeKeeper:
             with contextlib.suppress(Untold):  # engines that are being started
                 await builder.settle()
             office = Office(
-                database, SystemClock(), self._config, KnownKeys(self._config, access), access, ask=self._ask
+                database,
+                SystemClock(),
+                self._config,
+                KnownKeys(self._config, access),
+                access,
+                ask=self._ask,
+                data_dir=self._data_dir,
             )
             server = OfficeServer(office, all_routes(office), self._path)
             await server.start()

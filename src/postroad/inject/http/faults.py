@@ -28,6 +28,7 @@ class Code(Enum):
     NOT_UTF8 = ("1305", 400, "input not UTF-8")
     MISSING_FIELD = ("1400", 422, "required field is missing")
     RESOURCES_UNAVAILABLE = ("1502", 503, "server resources unavailable, retry later")
+    REMOTE_FAILED = ("1404", 400, "request to remote endpoint failed")
     NOT_FOUND = ("1600", 404, "resource not found")
     CONFLICT = ("1602", 409, "resource conflict")
     NO_SUBRESOURCE = ("1603", 422, "Subresource not found")
@@ -53,6 +54,7 @@ class Code(Enum):
     LIST_EXISTS = ("5001", 400, "List already exists")
     NO_RECIPIENT = ("5002", 400, "At least one valid recipient is required")
     INVALID_DOMAIN = ("7001", 400, "Invalid domain")
+    DOMAIN_TAKEN = ("7004", 400, "Domain in use by another account")
 
     @property
     def code(self) -> str:
