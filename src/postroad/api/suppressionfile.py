@@ -93,12 +93,12 @@ def head(form: Format) -> bytes:
 def written(rows: Iterable[Suppression], form: Format) -> bytes:
     if form == "jsonl":
         return b"".join(
-            msgspec.json.encode({name: value for name, value in _shown(row).items() if value}) + b"\n" for row in rows
+            msgspec.json.encode({name: value for name, value in shown(row).items() if value}) + b"\n" for row in rows
         )
-    return b"".join(_line([_quoted(value) for value in _shown(row).values()]) for row in rows)
+    return b"".join(_line([_quoted(value) for value in shown(row).values()]) for row in rows)
 
 
-def _shown(row: Suppression) -> dict[str, str]:
+def shown(row: Suppression) -> dict[str, str]:
     evidence = row.evidence or {}
     return {
         "recipient": row.recipient,

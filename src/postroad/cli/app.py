@@ -21,6 +21,7 @@ from postroad.cli.send import send
 from postroad.cli.serve import serve
 from postroad.cli.smtpuser import smtp_user
 from postroad.cli.store import app as store_app
+from postroad.cli.suppression import app as suppression_app
 from postroad.cli.trace import trace
 from postroad.cli.transmission import app as transmission_app
 from postroad.lab.command import app as lab_app
@@ -44,6 +45,7 @@ app.add_typer(dkim_app, name="dkim")
 app.add_typer(policy_app, name="policy")
 app.add_typer(store_app, name="store")
 app.add_typer(key_app, name="key")
+app.add_typer(suppression_app, name="suppression")
 app.command()(trace)
 app.command("smtp-user")(smtp_user)
 app.command()(send)

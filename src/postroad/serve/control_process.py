@@ -38,6 +38,7 @@ from postroad.serve.line import CONTROL_HTTP, SocketLine
 from postroad.serve.link import Link
 from postroad.serve.office import OfficeKeeper
 from postroad.serve.reload import Generations, Reloaded
+from postroad.serve.suppressing import SuppressionDesk
 from postroad.serve.transmissions import JointDesk
 
 log = structlog.get_logger()
@@ -252,6 +253,7 @@ async def run(start: Start, link: Link, stop: asyncio.Event) -> None:
     answers = {**control.answers(), "transmissions": desk.rows, "cancel_transmissions": desk.cancel}
     office = OfficeKeeper(data_dir, folder, lambda: control.generations.current.config, control.console.ask_all)
     answers |= Keyring(lambda: office.database).answers()
+    answers |= SuppressionDesk(lambda: office.database).answers()
     servers = [
         ControlServer(data_dir, answers, control.console),
         ControlServer(folder, answers, control.console, socket_name=CONTROL_HTTP, trusting=True),

@@ -26,7 +26,8 @@ from postroad.api.suppressionfile import (
 from postroad.inject.http import Code, Failure, fault
 from postroad.store.suppressionlist import Suppression, all_pages, put
 
-MAX_FILE = 100 << 20  # octets, unpacked: a million rows and more
+MAX_FILE = 100 << 20  # octets, unpacked
+MAX_ENTRIES = 500_000  # they are written before the answer, for which nobody waits longer than two minutes
 _CHUNK = 5000  # entries of a transaction
 _TURN = 500  # rows between two looks at the event loop
 _TOLD = 50  # bad rows that are named
@@ -89,6 +90,8 @@ def routes(office: Office) -> list[Route[Any, Any]]:
         # All of it is looked at before any of it counts.
         async for chunk in _chunks(octets, form, rules, done):
             done.entries += len(chunk)
+            if done.entries > MAX_ENTRIES:
+                raise Failure(Code.INVALID_FORMAT, f"a file is limited to {MAX_ENTRIES} entries; send it in parts")
         if done.invalid and not ask.query.skip_invalid:
             faults = [fault(Code.INVALID_FORMAT, f"line {bad.line}: {bad.message}") for bad in done.errors]
             raise Failure(Code.INVALID_FORMAT, faults=faults)
@@ -119,7 +122,8 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             description=(
                 "CSV (text/csv) with a head line that names the columns, or JSON lines (application/x-ndjson). Columns "
                 "as an export has them; recipient and type are needed. A file with bad rows is refused whole, with the "
-                "lines. Entries are written 5000 at a time: after a 503 or a broken connection send the file again."
+                f"lines. At most {MAX_ENTRIES} entries, written 5000 at a time: after a 503 or a broken connection "
+                "send the file again."
             ),
             query=SuppressionImport,
             answers=Results[SuppressionImported],
