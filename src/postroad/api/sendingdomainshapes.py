@@ -62,7 +62,7 @@ class DomainUpdate(Struct, frozen=True):
     ) = None
 
 
-class Wanted(Struct, frozen=True):
+class DomainVerify(Struct, frozen=True):
     """What to look for in DNS. Verification by mail is not in this version."""
 
     dkim_verify: Annotated[bool, Meta(description="The record of its key.")] = False
@@ -87,7 +87,7 @@ class DomainQuery(Struct, frozen=True):
     compliance_status: Literal["valid", "blocked"] | None = None
 
 
-class Status(Struct):
+class DomainStatus(Struct):
     """How far the domain is shown to be its account's, and fit to sign."""
 
     ownership_verified: Annotated[bool, Meta(description="One of dkim, cname and mx is valid.")]
@@ -112,7 +112,7 @@ class DnsFound(Struct, omit_defaults=True):
     mx_error: str = ""
 
 
-class Verified(Status):
+class DomainVerified(DomainStatus):
     """The status as it is now."""
 
     dns: Annotated[DnsFound, Meta(description="When something was looked up.")] | UnsetType = UNSET
@@ -127,13 +127,13 @@ class DkimShown(Struct):
     headers: str
 
 
-class Created(Struct):
+class DomainCreated(Struct):
     message: str
     domain: str
     dkim: DkimShown | UnsetType = UNSET
 
 
-class Updated(Struct):
+class DomainUpdated(Struct):
     message: str
     domain: str
 
@@ -142,7 +142,7 @@ class DomainShown(Struct):
     """A sending domain."""
 
     domain: str
-    status: Status
+    status: DomainStatus
     creation_time: str
     dkim: DkimShown | UnsetType = UNSET
     shared_with_subaccounts: Annotated[bool, Meta(description="Of the primary account's.")] | UnsetType = UNSET
@@ -153,8 +153,8 @@ def key_shown(key: DomainKey) -> DkimShown | UnsetType:
     return DkimShown(key.public, key.selector, key.signing_domain, key.headers) if key else UNSET
 
 
-def status_of(domain: SendingDomain) -> Status:
-    return Status(domain.owned, domain.dkim_status, domain.cname_status, domain.mx_status)
+def status_of(domain: SendingDomain) -> DomainStatus:
+    return DomainStatus(domain.owned, domain.dkim_status, domain.cname_status, domain.mx_status)
 
 
 def shown(domain: SendingDomain) -> DomainShown:

@@ -17,15 +17,15 @@ from postroad.api.fields import check_shared, require_own
 from postroad.api.office import Office
 from postroad.api.route import Ask, Nothing, Results, Route
 from postroad.api.sendingdomainshapes import (
-    Created,
     DkimGiven,
     DomainCreate,
+    DomainCreated,
     DomainQuery,
     DomainShown,
     DomainUpdate,
-    Updated,
-    Verified,
-    Wanted,
+    DomainUpdated,
+    DomainVerified,
+    DomainVerify,
     key_shown,
     shown,
     status_of,
@@ -77,7 +77,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
         require_own(ask.caller, found.subaccount, f"Domain '{name}'")
         return found
 
-    async def create(ask: Ask[DomainCreate, Nothing]) -> Results[Created]:
+    async def create(ask: Ask[DomainCreate, Nothing]) -> Results[DomainCreated]:
         body = ask.body
         faults = Faults()
         name = domain_name(body.domain or "")
@@ -101,7 +101,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             async with database.read() as connection:
                 _require_free(await find_domain(connection, None, name), whose, name)
             raise Failure(Code.CONFLICT, f"Domain '{name}' already exists") from None
-        return Results(Created("Successfully Created domain.", name, key_shown(key)))
+        return Results(DomainCreated("Successfully Created domain.", name, key_shown(key)))
 
     async def show_all(ask: Ask[Nothing, DomainQuery]) -> Results[list[DomainShown]]:
         wanted = {name: value for name, value in structs.asdict(ask.query).items() if value is not None}
@@ -118,7 +118,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             raise _absent(ask.path["domain"])
         return Results(shown(found))
 
-    async def update(ask: Ask[DomainUpdate, Nothing]) -> Results[Updated]:
+    async def update(ask: Ask[DomainUpdate, Nothing]) -> Results[DomainUpdated]:
         body = ask.body
         faults = Faults()
         check_key(faults, body.dkim, None)
@@ -141,14 +141,14 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             shared = after.shared if body.shared_with_subaccounts is None else body.shared_with_subaccounts
             status = after.dkim_status if wanted.key == before.key else wanted.dkim_status
             await write_domain(tx, after._replace(key=wanted.key, dkim_status=status, shared=shared, updated=now()))
-        return Results(Updated("Successfully Updated Domain.", before.id))
+        return Results(DomainUpdated("Successfully Updated Domain.", before.id))
 
     async def delete(ask: Ask[Nothing, Nothing]) -> None:
         domain = await own(ask)
         async with database.begin() as tx:
             await delete_domain(tx, domain.subaccount, domain.id)
 
-    async def verify(ask: Ask[Wanted, Nothing]) -> Results[Verified]:
+    async def verify(ask: Ask[DomainVerify, Nothing]) -> Results[DomainVerified]:
         body = ask.body
         if _by_mail(body):
             raise Failure(Code.INVALID_PARAMS, _BY_MAIL)
@@ -170,7 +170,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             async with database.begin() as tx:
                 domain = checks.applied(await _unchanged(tx, domain))._replace(updated=now())
                 await write_domain(tx, domain)
-        found = Verified(**structs.asdict(status_of(domain)))
+        found = DomainVerified(**structs.asdict(status_of(domain)))
         if body.dkim_verify or body.cname_verify or body.mx_verify:
             found.dns = checks.dns
         return Results(found)
@@ -182,7 +182,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             handler=create,
             summary="Add a sending domain",
             body=DomainCreate,
-            answers=Results[Created],
+            answers=Results[DomainCreated],
             refuses=(Code.MISSING_FIELD, *_CHECKED, Code.CONFLICT, Code.DOMAIN_TAKEN),
             example={"domain": "mail.acme.example"},
         ),
@@ -209,7 +209,7 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             summary="Change a sending domain",
             description="A new key, or a new signing domain, must stand in DNS before: else nothing is changed.",
             body=DomainUpdate,
-            answers=Results[Updated],
+            answers=Results[DomainUpdated],
             refuses=(*_CHECKED, Code.REMOTE_FAILED, Code.NOT_FOUND, Code.FORBIDDEN, Code.CONFLICT),
             example={"shared_with_subaccounts": True},
         ),
@@ -227,9 +227,9 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             handler=verify,
             summary="Look at the DNS of a sending domain",
             description="Mail of a domain is signed with its key as long as dkim_status is valid.",
-            body=Wanted,
+            body=DomainVerify,
             optional_body=True,
-            answers=Results[Verified],
+            answers=Results[DomainVerified],
             refuses=(Code.INVALID_PARAMS, Code.NOT_FOUND, Code.FORBIDDEN, Code.CONFLICT),
             example={"dkim_verify": True, "cname_verify": True},
         ),
@@ -263,7 +263,7 @@ def _check_tracking(faults: Faults, name: str | None) -> None:
         faults.add(Code.INVALID_PARAMS, f"Tracking domain '{name[:253]}' is not a registered tracking domain")
 
 
-def _by_mail(body: Wanted) -> bool:
+def _by_mail(body: DomainVerify) -> bool:
     asked = (body.verification_mailbox_verify, body.postmaster_at_verify, body.abuse_at_verify)
     tokens = (body.verification_mailbox_token, body.postmaster_at_token, body.abuse_at_token)
     return any(asked) or any(token is not None for token in tokens)
