@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from postroad.generate.template import Kind
-from postroad.inject.http import Absent, StoredTemplate
+from postroad.inject.http import Absent, AccountOptions, StoredTemplate
 from postroad.serve.stock import CatalogStock
 from postroad.store.access import engine_catalog
 from postroad.store.catalog import Catalog
 from postroad.store.catalogfile import Place
-from postroad.store.seen import AB_TEST, RECIPIENT_LIST, SNIPPET, TEMPLATE, Plan
+from postroad.store.seen import AB_TEST, ACCOUNT, RECIPIENT_LIST, SNIPPET, TEMPLATE, Plan
 
 
 @pytest.fixture
@@ -91,6 +91,14 @@ def test_ab_tests_and_lists(catalog: Catalog, stock: CatalogStock) -> None:
     assert stock.ab_test(7, "ab", "a@b.example") == "shout"
     assert stock.ab_test(0, "ab", "a@b.example") is None
     assert stock.recipients(0, "all") is None
+
+
+def test_the_account(catalog: Catalog, stock: CatalogStock) -> None:
+    assert stock.account() == AccountOptions()
+    put(catalog, ACCOUNT, 0, "", {"click_tracking": False, "of_tomorrow": True})
+    assert stock.account() == AccountOptions(click_tracking=False)
+    put(catalog, ACCOUNT, 0, "", {"transactional_default": True})
+    assert stock.account() == AccountOptions(transactional_default=True)
 
 
 def test_a_list_that_can_not_be_read(catalog: Catalog, stock: CatalogStock) -> None:

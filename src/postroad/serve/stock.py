@@ -17,9 +17,9 @@ from postroad.generate import Site
 from postroad.generate.template import AMP, HTML, TEXT, Kind, Template, TemplateSyntaxError
 from postroad.generate.template import snippet as compile_snippet
 from postroad.inject.http.shapes import InlineRecipient, Tracking, TransmissionContent
-from postroad.inject.http.stock import Absent, Nothing, StoredTemplate
+from postroad.inject.http.stock import DEFAULTS, Absent, AccountOptions, Nothing, StoredTemplate
 from postroad.store.catalog import Catalog
-from postroad.store.seen import AB_TEST, RECIPIENT_LIST, SNIPPET, TEMPLATE, Plan
+from postroad.store.seen import AB_TEST, ACCOUNT, RECIPIENT_LIST, SNIPPET, TEMPLATE, Plan
 from postroad.store.suppressions import fold
 
 log = structlog.get_logger()
@@ -107,6 +107,10 @@ def _template(packed: bytes) -> _TemplateSeen:
     return msgspec.msgpack.decode(packed, type=_TemplateSeen)
 
 
+def _account(packed: bytes) -> AccountOptions:
+    return msgspec.msgpack.decode(packed, type=AccountOptions)
+
+
 def _plan(packed: bytes) -> Plan:
     return msgspec.msgpack.decode(packed, type=Plan)
 
@@ -121,6 +125,7 @@ class CatalogStock:
         self._templates = _Decoded(_template)
         self._snippets = _Decoded(_Snippet)
         self._plans = _Decoded(_plan)
+        self._accounts = _Decoded(_account)
 
     def template(self, subaccount: int, identifier: str, *, draft: bool) -> StoredTemplate | Absent:
         found = self._visible(TEMPLATE, self._templates, subaccount, identifier)
@@ -162,6 +167,10 @@ class CatalogStock:
 
     def tracking_domain(self, subaccount: int, domain: str) -> Site | None:
         return self._sites.tracking_domain(subaccount, domain)
+
+    def account(self) -> AccountOptions:
+        packed = self._catalog.values(ACCOUNT).packed(PRIMARY, "")
+        return DEFAULTS if packed is None else self._accounts.get((PRIMARY, ""), packed)
 
     def _visible(self, kind: str, decoded: _Decoded[Any], subaccount: int, identifier: str) -> Any:
         """Its own, else what the primary account shares."""

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from postroad.store.changes import changed
 from postroad.store.kind import Id, Kind
+from postroad.store.seen import ACCOUNT
 from postroad.store.tables.account import account
 from postroad.store.tables.base import MASTER
 
@@ -45,7 +46,7 @@ async def write_account(tx: AsyncConnection, company_name: str | None, options: 
 
 # --- what engines see: the options that were set, by name -------------------------------------------------------------
 
-KIND = "account"
+KIND = ACCOUNT
 
 
 async def _load(connection: AsyncConnection, ids: Sequence[Id]) -> Mapping[Id, dict[str, bool]]:

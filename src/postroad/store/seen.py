@@ -11,6 +11,7 @@ SNIPPET = "snippet"
 RECIPIENT_LIST = "recipient-list"
 AB_TEST = "ab-test"
 SENDING_DOMAIN = "sending-domain"
+ACCOUNT = "account"
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postroad.generate import Site
 from postroad.generate.template import AMP, HTML, TEXT, Kind, Template, snippet
-from postroad.inject.http import Absent, InlineRecipient, StoredTemplate
+from postroad.inject.http import Absent, AccountOptions, InlineRecipient, StoredTemplate
 
 PARTS = {Kind.HTML: HTML, Kind.TEXT: TEXT, Kind.AMP: AMP}
 
@@ -20,6 +20,7 @@ class MemoryStock:
         self.lists: dict[str, list[str | InlineRecipient]] = {}
         self.wanted_not: set[tuple[str, bool, str]] = set()
         self.sites: dict[str, Site] = {}
+        self.options = AccountOptions()
 
     def template(self, subaccount: int, identifier: str, *, draft: bool) -> StoredTemplate | Absent:
         found = self.templates.get((identifier, draft))
@@ -47,3 +48,6 @@ class MemoryStock:
 
     def tracking_domain(self, subaccount: int, domain: str) -> Site | None:
         return self.sites.get(domain)
+
+    def account(self) -> AccountOptions:
+        return self.options

@@ -5,10 +5,11 @@ from postroad.inject.http.faults import Code, Failure, Fault, fault
 from postroad.inject.http.kept import Kept, Named, pack_request, unpack_request
 from postroad.inject.http.mailing import Mailing, Setting, Unmade
 from postroad.inject.http.shapes import InlineRecipient, Tracking, Transmission, TransmissionContent
-from postroad.inject.http.stock import Absent, Nothing, Stock, StoredTemplate
+from postroad.inject.http.stock import Absent, AccountOptions, Nothing, Stock, StoredTemplate
 
 __all__ = [
     "Absent",
+    "AccountOptions",
     "Code",
     "Decoded",
     "Failure",

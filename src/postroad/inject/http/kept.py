@@ -11,7 +11,7 @@ from postroad.generate import Site
 from postroad.generate.template import Kind, Template
 from postroad.inject.http.decode import Decoded, decode
 from postroad.inject.http.shapes import InlineRecipient
-from postroad.inject.http.stock import Absent, Stock, StoredTemplate
+from postroad.inject.http.stock import Absent, AccountOptions, Stock, StoredTemplate
 
 _WITH_NAMED = b"\1"  # no JSON begins with it, so no client can write such a record
 
@@ -81,3 +81,6 @@ class _Over:
 
     def tracking_domain(self, subaccount: int, domain: str) -> Site | None:
         return self._stock.tracking_domain(subaccount, domain)
+
+    def account(self) -> AccountOptions:
+        return self._stock.account()

@@ -140,14 +140,19 @@ class Mailing:
         self._list_id = (transmission.override or Override()).list_id or ""
         self._options = options
         self._template_options = source.options
-        transactional = options.transactional if options.transactional is not None else source.transactional
-        self._transactional = bool(transactional)
+        self._account = account = stock.account()
+        transactional = next(
+            (each for each in (options.transactional, source.transactional) if each is not None),
+            account.transactional_default,
+        )
+        self._transactional = transactional
+        self._unsubscribe = not transactional or account.transactional_unsub
         pool = options.ip_pool or ""
         self._context: Context = {GROUP: pool} if setting.is_pool(pool) else {}
         if transactional:
             self._context[PRIORITY] = "1"  # somebody waits for it, so it goes ahead of bulk mail
         self._plain_event: dict[str, object] = {"rcpt_meta": self._metadata, "rcpt_tags": []}
-        self._tracking = _tracking(options, source.options)
+        self._tracking = self._wished(options, source.options)
         self._event: dict[str, object] = {
             "transmission_id": self.id,
             "template_id": source.template_id or f"template_{self.id}",
@@ -276,7 +281,7 @@ class Mailing:
         site = self._site(author)
         if site is None:
             return self._content.letter(filling)
-        wishes = _tracking(entry.shape.options, self._options, self._template_options)
+        wishes = self._wished(entry.shape.options, self._options, self._template_options)
         about = About(
             str(number),
             self.id,
@@ -293,7 +298,7 @@ class Mailing:
         found = trackers(
             site,
             about,
-            Wishes(wishes["click_tracking"], wishes["open_tracking"], wishes["initial_pixel"], not self._transactional),
+            Wishes(wishes["click_tracking"], wishes["open_tracking"], wishes["initial_pixel"], self._unsubscribe),
         )
         return self._content.letter(
             filling._replace(track=found.track, top=found.top, bottom=found.bottom, unsubscribe=found.unsubscribe)
@@ -303,6 +308,9 @@ class Mailing:
         if self._named_site is not None:
             return self._named_site
         return self._setting.stock.site(self._subaccount, author.rpartition("@")[2])
+
+    def _wished(self, *wishes: Tracking | None) -> dict[str, bool]:
+        return self._account.tracking(*wishes, default=self._account.rest_tracking_default)
 
     def _filling(self, to: bytes, number: int) -> Filling:
         return Filling(to, self._date, message_id_field(str(number), self._setting.hostname))
@@ -332,7 +340,7 @@ class Mailing:
             "rcpt_tags": _tags(shape),
         }
         if shape.options is not None:
-            event |= _tracking(shape.options, self._options, self._template_options)
+            event |= self._wished(shape.options, self._options, self._template_options)
         return event
 
 
@@ -360,12 +368,3 @@ def _linked(event: dict[str, object] | None) -> dict[str, object]:
 
 def _text(error: TemplateRenderError | BuildError) -> str:
     return " ".join(str(error).split())
-
-
-def _tracking(*wishes: Tracking | None) -> dict[str, bool]:
-    """Members of events about tracking; an earlier wish wins over a later one, then the defaults (api.md 2.3)."""
-    given = [each for each in wishes if each is not None]
-    opens = next((each.open_tracking for each in given if each.open_tracking is not None), True)
-    clicks = next((each.click_tracking for each in given if each.click_tracking is not None), True)
-    initial = next((each.initial_open for each in given if each.initial_open is not None), opens)
-    return {"open_tracking": opens, "click_tracking": clicks, "initial_pixel": initial}

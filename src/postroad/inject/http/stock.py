@@ -7,6 +7,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from postroad.generate import Site
 from postroad.generate.template import Kind, Template
 from postroad.inject.http.shapes import InlineRecipient, Tracking, TransmissionContent
@@ -28,6 +30,32 @@ class Absent(Enum):
     UNKNOWN = "unknown"
     NO_DRAFT = "no draft"
     NO_PUBLISHED = "no published version"
+
+
+class AccountOptions(Struct, frozen=True):
+    """What the account has set for all its mail (api.md 21), by the names of the API. rest_tracking_default,
+    smtp_tracking_default: are opens and clicks tracked where nothing is said, of HTTP and of SMTP mail? click_tracking: False
+    wins over every wish. transactional_unsub: does transactional mail get a List-Unsubscribe?"""
+
+    rest_tracking_default: bool = True
+    smtp_tracking_default: bool = False
+    click_tracking: bool = True
+    initial_open_pixel_tracking: bool = True
+    transactional_default: bool = False
+    transactional_unsub: bool = False
+
+    def tracking(self, *wishes: Tracking | None, default: bool) -> dict[str, bool]:
+        """Members of events about tracking; an earlier wish wins over a later one, then what the account says
+        (api.md 2.3). default: where nothing is said."""
+        given = [each for each in wishes if each is not None]
+        opens = next((each.open_tracking for each in given if each.open_tracking is not None), default)
+        clicks = next((each.click_tracking for each in given if each.click_tracking is not None), default)
+        first = opens and self.initial_open_pixel_tracking
+        initial = next((each.initial_open for each in given if each.initial_open is not None), first)
+        return {"open_tracking": opens, "click_tracking": clicks and self.click_tracking, "initial_pixel": initial}
+
+
+DEFAULTS = AccountOptions()
 
 
 class Stock(Protocol):
@@ -56,6 +84,8 @@ class Stock(Protocol):
         """As site, for a tracking domain that the transmission names; None: it is not this account's, or not
         verified."""
 
+    def account(self) -> AccountOptions: ...
+
 
 class Nothing:
     """A Stock that holds nothing."""
@@ -80,3 +110,6 @@ class Nothing:
 
     def tracking_domain(self, subaccount: int, domain: str) -> Site | None:
         return None
+
+    def account(self) -> AccountOptions:
+        return DEFAULTS
