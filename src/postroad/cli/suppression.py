@@ -32,7 +32,7 @@ _TYPES = {"transactional": [True], "non_transactional": [False], "both": [True, 
 
 _Subaccount = Annotated[int, typer.Option("--subaccount", min=0, help="Whose list; 0: the primary account's.")]
 _OfSubaccount = Annotated[int | None, typer.Option("--subaccount", min=0, help="Whose list; by default all.")]
-_Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Addresses.", show_default=False)]
+_Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS", help="Addresses.", show_default=False)]
 _Type = Annotated[
     Literal["transactional", "non_transactional", "both"], typer.Option("--type", help="From which kind of mail.")
 ]
