@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from postroad.config.schema import QueueOptions
+from postroad.config.schema import JournalOptions, QueueOptions
 from postroad.events import EventEncoder, Kind
 from postroad.inject.http import Nothing, Setting, Stock
 from postroad.journal import JOB, Event, InlineCommitter, Journal, JournalError, LiveMail
@@ -50,11 +50,23 @@ class Straight:
 
 
 class Life:
-    """One life of the engine's inside. stock: what its transmissions may name. start: wall time of the loop's 0."""
+    """One life of the engine's inside. stock: what its transmissions may name. start: wall time of the loop's 0.
+    pace: seconds that a delivery takes at the most. delivered: to whom."""
 
     def __init__(
-        self, disk: MortalDisk, loop: SimLoop, rng: Random, stock: Stock | None = None, start: float = 1_700_000_000.0
+        self,
+        disk: MortalDisk,
+        loop: SimLoop,
+        rng: Random,
+        stock: Stock | None = None,
+        start: float = 1_700_000_000.0,
+        *,
+        pace: float = 0.003,
+        journal: JournalOptions | None = None,
+        delivered: list[str] | None = None,
     ) -> None:
+        self._pace = pace
+        self.delivered = [] if delivered is None else delivered
         clock = Wall(loop, start)
         encoder = EventEncoder()
 
@@ -67,7 +79,7 @@ class Life:
 
         self.journal = Journal.open(
             FOLDER,
-            options(),
+            journal or options(),
             clock=clock,
             injection=injection,
             loop=loop,
@@ -115,12 +127,13 @@ class Life:
         while (message := self.queue.take(binding, domain)) is not None:
             if message.body is None and not await self.queue.load(message):
                 continue
-            await asyncio.sleep(self._rng.random() * 0.003)
+            await asyncio.sleep(self._rng.random() * self._pace)
+            self.delivered.append(message.recipient)
             self.queue.settle(message, Outcome(Verdict.DELIVERED, Reply(250, "2.0.0 ok"), Stage.CONFIRMATION))
 
 
-def request() -> bytes:
-    people = [f"r{number}@d{number % 3}.test" for number in range(RECIPIENTS)]
+def request(recipients: int = RECIPIENTS) -> bytes:
+    people = [f"r{number}@d{number % 3}.test" for number in range(recipients)]
     content = {"from": "a@sender.test", "subject": "s", "text": "hello"}
     return json.dumps({"recipients": people, "content": content}).encode()
 
