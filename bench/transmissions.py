@@ -1,6 +1,6 @@
 """A transmission to many recipients, from the request to a sink, and one-recipient transmissions, on a real server.
 
-    python -m bench.http [--recipients N] [--singles N] [--engines N] [--room N]
+    python -m bench.transmissions [--recipients N] [--singles N] [--engines N] [--room N]
 
 The server and Postfix's smtp-sink are processes of their own. CPU is user+system of the engines, divided by the
 recipients; the client and the sink are not counted. Durability is `power`: what was answered 200 is on the disk.
