@@ -37,6 +37,10 @@ def admin_paths(errors: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
             },
         }
         if verb.changes:
+            operation["responses"] |= {
+                "413": _refused("The body is too large.", errors),
+                "422": _refused("The body is no JSON object.", errors),
+            }
             operation["requestBody"] = {"content": {"application/json": {"schema": arguments[verb.name]}}}
         else:
             operation["parameters"] = _parameters(verb.arguments)
