@@ -1,8 +1,9 @@
 """CPU of HTTP injection: transmissions over keep-alive connections to a server whose acceptor keeps nothing, so the
-figure is HTTP, JSON, checks and message building, without the commit.
+figure is HTTP, JSON, checks and message building, without the commit. With --durable the acceptor is an engine's queue
+and journal, synced before each answer: all that an engine does of a transmission but its delivery.
 
     python bench/http_in.py [--count 20000] [--connections 16] [--size 2048 ...] [--recipients 1]
-                            [--loop uvloop|asyncio]
+                            [--loop uvloop|asyncio] [--durable] [--profile FILE]
 
 The server runs in a process of its own; its CPU is read from /proc (user and system, whole process). Prints one line a
 size: microseconds of CPU a transmission, the rate, and latency percentiles as the client saw them.
@@ -12,11 +13,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import cProfile
 import json
 import multiprocessing
 import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,9 +30,12 @@ import uvloop
 
 from postroad.api import HttpServer
 from postroad.auth import new_key
-from postroad.config.schema import ApiKey, HttpOptions
+from postroad.config.schema import ApiKey, HttpOptions, JournalOptions, QueueOptions, Size
+from postroad.events import EventEncoder, Kind
+from postroad.journal import Journal
 from postroad.message import Accepted, IdSource, Refused, Rejection, Reply, Transaction
 from postroad.net import SystemClock
+from postroad.queue import Queue
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -46,14 +53,34 @@ class NullAcceptor:
         pass
 
 
-def serve(pipe: Connection, digest: str, loop: str) -> None:
+def durable(folder: Path) -> Queue:
+    """A queue and a journal, as an engine has them; nothing takes the mail out."""
+    clock, encoder = SystemClock(), EventEncoder()
+    journal = Journal.open(folder, JournalOptions(min_free=Size(0)), durability="power", clock=clock)
+    ids = IdSource(clock.wall, last=journal.last_id)
+    options, rng = QueueOptions(), random.Random(1)
+    return Queue(
+        *(journal, encoder, Kind),
+        options=options,
+        clock=clock,
+        ids=ids,
+        rng=rng,
+        hostname="mx.example",
+        memory_goal=64 << 20,
+    )
+
+
+def serve(pipe: Connection, digest: str, loop: str, folder: Path | None, profile: str) -> None:
     async def run() -> None:
         clock = SystemClock()
+        queue = None if folder is None else durable(folder)
+        if queue is not None:
+            await queue.recover()
         options = HttpOptions(address="127.0.0.1:0", keys=[ApiKey(label="bench", sha256=digest)])
         server = HttpServer(
             options,
             hostname="mx.example",
-            acceptor=NullAcceptor(),
+            acceptor=NullAcceptor() if queue is None else queue,
             clock=clock,
             ids=IdSource(clock.wall),
             rng=random.SystemRandom(),
@@ -63,10 +90,14 @@ def serve(pipe: Connection, digest: str, loop: str) -> None:
         await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
         await server.close()
 
-    if loop == "uvloop":
-        uvloop.run(run())
-    else:
-        asyncio.run(run())
+    profiler = cProfile.Profile() if profile else contextlib.nullcontext()
+    with profiler:
+        if loop == "uvloop":
+            uvloop.run(run())
+        else:
+            asyncio.run(run())
+    if isinstance(profiler, cProfile.Profile):
+        profiler.dump_stats(profile)
 
 
 def cpu(pid: int) -> float:
@@ -133,10 +164,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="*", default=[2048, 10_240, 102_400])
     parser.add_argument("--recipients", type=int, default=1)
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
+    parser.add_argument("--durable", action="store_true", help="with queue and journal")
+    parser.add_argument("--profile", default="", metavar="FILE", help="write cProfile's figures of the server there")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="postroad-bench-") as folder:
+        measure(options, Path(folder) if options.durable else None)
+
+
+def measure(options: argparse.Namespace, folder: Path | None) -> None:
     key, digest = new_key()
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, digest, options.loop))
+    arguments = (there, digest, options.loop, folder, options.profile)
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments)
     process.start()
     try:
         address = here.recv()
