@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.auth import new_key
 from postroad.auth.guesses import Guesses
+from postroad.auth.keys import ApiKeys, Entry, Key
 from postroad.auth.sasl import Challenge, Claim, Failed, Login, Plain, Proven, Scram, XOAuth2
 from postroad.auth.scram import Verifier, make_verifier, matches, parse_verifier
 from postroad.auth.smtpauth import SmtpUsers
@@ -131,3 +133,32 @@ def test_memory_of_guesses_is_bounded() -> None:
         guesses.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", f"u{number}", 0.0)
         guesses.passed(f"10.1.{number >> 8 & 255}.{number & 255}", f"u{number}")
     assert len(guesses) <= 100
+
+
+SECRET, DIGEST = new_key()
+
+
+@pytest.mark.parametrize(
+    ("bound", "user", "subaccount"),
+    [
+        (None, "SMTP_Injection", 0),
+        (None, "smtp_injection:x-msys-subaccount=7", 7),
+        (None, "SMTP_Injection:X-MSYS-SUBACCOUNT=0", 0),
+        (None, "SMTP_Injection:X-MSYS-SUBACCOUNT=8", None),  # suspended
+        (None, "SMTP_Injection:X-MSYS-SUBACCOUNT=-7", None),
+        (None, "SMTP_Injection:X-MSYS-SUBACCOUNT=\u0667", None),
+        (None, "SMTP_Injection:", 0),
+        (7, "SMTP_Injection", 7),
+        (7, "SMTP_Injection:X-MSYS-SUBACCOUNT=7", 7),
+        (7, "SMTP_Injection:X-MSYS-SUBACCOUNT=0", None),
+        (7, "SMTP_Injection:X-MSYS-SUBACCOUNT=9", None),
+        (8, "SMTP_Injection", None),
+    ],
+)
+def test_a_key_acts_for_its_subaccount_or_for_the_one_that_is_chosen(
+    bound: int | None, user: str, subaccount: int | None
+) -> None:
+    stored = {bytes.fromhex(DIGEST): Entry(Key("a key", frozenset({"smtp/inject"}), bound), ())}
+    users = SmtpUsers((), ApiKeys([], lambda digest: stored.get(digest)), lambda number: number != 8)
+    account = users.quickly(user, SECRET, "192.0.2.1")
+    assert (account.subaccount if account else None) == subaccount

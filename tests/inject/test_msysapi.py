@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.inject.http import AccountOptions
 from postroad.inject.msysapi import MsysApi
 from postroad.message import Accepted, Body, Recipient, Refused, Transaction
+from tests.inject.http.stock import MemoryStock
 from tests.policy.doors import Kept
 
 
@@ -22,10 +24,10 @@ def mail(header: str | dict[str, object], *recipients: str) -> Transaction:
     return Transaction("a@s.test", made, Body(content, b"Received: x\r\n"), connection=about, event=event, id=77)
 
 
-def take(given: Transaction) -> tuple[Accepted | Refused, Kept]:
+def take(given: Transaction, stock: MemoryStock | None = None) -> tuple[Accepted | Refused, Kept]:
     kept = Kept()
     result: list[Accepted | Refused] = []
-    MsysApi(kept, lambda name: name == "pool").accept(given, result.append)
+    MsysApi(kept, lambda name: name == "pool", stock or MemoryStock(), lambda: 1000.0).accept(given, result.append)
     return result[0], kept
 
 
@@ -63,6 +65,69 @@ def test_what_it_says_is_in_the_events_and_never_goes_out() -> None:
     own = {"rcpt_meta": {"k": ["v", 1]}, "rcpt_tags": [str(n) for n in range(10)]}
     assert [recipient.event for recipient in one.recipients] == [own, own]
     assert one.id == 77
+
+
+DECIDED = "unwanted 554 5.7.1 recipient address was suppressed due to customer policy"
+
+
+def unwanted(kept: Kept) -> list[str]:
+    """Whose end is decided."""
+    found = [each for one in kept.transactions for each in one.recipients if (each.context or {}).get("#policy")]
+    assert {(each.context or {})["#policy"] for each in found} <= {DECIDED}
+    return sorted(each.address for each in found)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "account", "suppressed"),
+    [
+        (("b@x.test", False, ""), {}, {}, ["b@x.test"]),
+        (("b@x.test", True, ""), {}, {}, []),
+        (("b@x.test", True, ""), {"transactional": True}, {}, ["b@x.test"]),
+        (("b@x.test", False, ""), {"transactional": True}, {}, []),
+        (("b@x.test", True, ""), {}, {"transactional_default": True}, ["b@x.test"]),
+        (("b@x.test", False, ""), {"transactional": False}, {"transactional_default": True}, ["b@x.test"]),
+        (("b@x.test", False, ""), {"skip_suppression": True}, {}, []),
+        (("cc@x.test", False, ""), {}, {}, ["cc@x.test"]),
+        (("bcc@x.test", False, ""), {}, {}, ["bcc@x.test"]),
+        (("b@x.test", False, "news.s.test"), {}, {}, ["b@x.test"]),
+        (("b@x.test", False, "other.s.test"), {}, {}, []),
+    ],
+)
+def test_suppressed_recipients_are_taken_and_their_end_is_decided(
+    row: tuple[str, bool, str], options: dict[str, bool], account: dict[str, bool], suppressed: list[str]
+) -> None:
+    stock = MemoryStock()
+    stock.wanted_not.add(row)
+    stock.options = AccountOptions(**account)
+    given = mail({"options": options, "cc": ["cc@x.test"], "bcc": ["bcc@x.test"]}, "a@x.test", "b@x.test")
+    given.body = Body(b"List-Id: News <news.s.test>\r\n" + given.body.content)
+    result, kept = take(given, stock)
+    assert result == Accepted([1, 2])
+    assert unwanted(kept) == suppressed
+
+
+def test_suppression_without_the_header() -> None:
+    stock = MemoryStock()
+    stock.wanted_not = {("b@x.test", False, ""), ("c@x.test", True, "")}
+    for account, suppressed in (
+        (AccountOptions(), "b@x.test"),
+        (AccountOptions(transactional_default=True), "c@x.test"),
+    ):
+        stock.options = account
+        given = mail({}, "a@x.test", "b@x.test", "c@x.test")
+        given.body = Body(b"Subject: s\r\n\r\nX-MSYS-API: {}\r\n")
+        _, kept = take(given, stock)
+        assert unwanted(kept) == [suppressed]
+        assert ("transactional" in kept.transactions[0].event) == account.transactional_default
+
+
+def test_a_stranger_is_told_nothing_of_whom_we_suppress() -> None:
+    stock = MemoryStock()
+    stock.wanted_not = {("b@x.test", False, "")}
+    given = mail({}, "b@x.test")
+    given.connection = {}
+    _, kept = take(given, stock)
+    assert unwanted(kept) == []
 
 
 def test_copies() -> None:

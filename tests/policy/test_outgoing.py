@@ -43,6 +43,7 @@ async def test_decided_ends() -> None:
     decided = [
         message(1, {DECIDED: "fail 550 5.7.1 no"}, Body(MAIL)),
         message(2, {DECIDED: "discard spam"}, Body(MAIL)),
+        message(5, {DECIDED: "unwanted 554 5.7.1 suppressed"}, Body(MAIL)),
     ]
     line = Line([*decided, message(3, body=Body(MAIL)), message(4, {DECIDED: "discard late"})])
     out, _ = outbound(line)
@@ -51,10 +52,12 @@ async def test_decided_ends() -> None:
     unread = out.take(*PATH)
     assert unread is not None
     assert not await out.load(unread)
+    assert [number for number, end in line.settled if not end.internal and end.bounce_class == 25] == [5]
     ends = [(number, end.verdict, str(end.reply), end.silent) for number, end in line.settled]
     assert ends == [
         (1, Ended.FAILED, "550 5.7.1 no", False),
         (2, Ended.FAILED, "550 5.7.1 spam", True),
+        (5, Ended.FAILED, "554 5.7.1 suppressed", False),
         (4, Ended.FAILED, "550 5.7.1 late", True),
     ]
 

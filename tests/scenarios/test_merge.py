@@ -4,6 +4,7 @@ and who is suppressed, is told of by an event."""
 from __future__ import annotations
 
 import json
+import smtplib
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +66,28 @@ def test_template_to_one_and_to_many(tmp_path: Path) -> None:
             problem = "substitution value 'user' did not exist or was null"
             assert event["reason"] == f"554 5.3.3 [internal] Error while rendering part text: line 1: {problem}"
             assert event["rcpt_subs"] == {"shop": "Shop"}
+        assert server.stop() == 0
+
+
+def test_mail_by_smtp_to_who_is_suppressed(tmp_path: Path) -> None:
+    with FarEnd() as far, serving(tmp_path, gateway=far.port) as server:
+        until(lambda: managed(server), "the management API is there")
+        grants = ("--grant", "suppression_lists/manage")
+        server.key = server.command("key", "create", "lists", *grants, "--config", str(server.config)).stdout.strip()
+        stopped = {"recipients": [{"recipient": "stop@one.test", "type": "non_transactional"}]}
+        assert request(server, "PUT", "/suppression-list", stopped)[0] == 200
+        with smtplib.SMTP("127.0.0.1", server.smtp_port, "client.test", timeout=30) as client:
+            for header in ("", 'X-MSYS-API: {"options": {"transactional": true}}\r\n'):
+                refused = client.sendmail(
+                    "", ["Stop@one.test", "kim@one.test"], f"{header}From: a@sender.test\r\n\r\nhello\r\n"
+                )
+                assert refused == {}
+        until(lambda: len(far.taken) == 3, "three are delivered")
+        until(lambda: failures(server), "one has failed")
+        assert sorted(each.recipient for each in far.taken) == ["Stop@one.test", "kim@one.test", "kim@one.test"]
+        (event,) = failures(server)
+        assert (event["type"], event["raw_rcpt_to"], event["bounce_class"]) == ("bounce", "Stop@one.test", "25")
+        assert event["reason"].startswith("554 5.7.1 recipient address was suppressed due to customer policy")
+        told = [each["type"] for each in events(server) if each.get("message_id") == event["message_id"]]
+        assert told == ["injection", "bounce"]
         assert server.stop() == 0

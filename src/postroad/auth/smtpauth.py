@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from postroad.auth.scram import ITERATIONS, Verifier, matches, parse_verifier, p
 from postroad.config.schema import SmtpUser
 
 KEY_USER = "smtp_injection"  # any case; what follows a colon chooses among subaccounts
+_CHOSEN = re.compile(r"X-MSYS-SUBACCOUNT=([0-9]{1,9})", re.IGNORECASE)
 _KNOWN = 4096  # logins remembered, so that a client's next connection costs no hashing
 
 
@@ -74,8 +76,10 @@ class SmtpUsers:
 
     def quickly(self, user: str, secret: str, peer: str, *, token: bool = False) -> Account | Literal[False] | None:
         """The account, or False when this is nobody, without slow hashing. None: ask `slowly`."""
-        name = user.partition(":")[0].lower()
-        if token or name == KEY_USER:
+        name, _, chosen = user.partition(":")
+        if name.lower() == KEY_USER:
+            return self._by_key(secret, peer, chosen) or False
+        if token:
             return self._by_key(secret, peer) or False
         user = prepared(user)
         return self._accounts.get(user) if self._mark(user, secret) in self._known else None
@@ -91,13 +95,20 @@ class SmtpUsers:
             self._known.clear()
         return account
 
-    def _by_key(self, secret: str, peer: str) -> Account | None:
+    def _by_key(self, secret: str, peer: str, chosen: str = "") -> Account | None:
+        """chosen: what the user name says of a subaccount; a key that has one acts for no other (api.md 1.9)."""
         if self._keys is None or " " in secret:
             return None
         key = self._keys.authenticate(secret.encode(), peer)
         if not isinstance(key, Key) or not key.may("smtp") or not self._active(key.subaccount):
             return None
-        return Account(key.label, subaccount=key.subaccount or 0)
+        subaccount = key.subaccount or 0
+        if chosen:
+            found = _CHOSEN.fullmatch(chosen)
+            if found is None or subaccount not in (0, int(found[1])) or not self._active(int(found[1])):
+                return None
+            subaccount = int(found[1])
+        return Account(key.label, subaccount=subaccount)
 
     def _mark(self, user: str, secret: str) -> bytes:
         """Stands for a login that was right, in memory only, and of no use outside this process."""

@@ -205,6 +205,8 @@ class _Attempt(NamedTuple):
 def _failed(kind: Kind, common: bytes, own: _Attempt, bounce_class: int | None, more: bytes) -> bytes:
     outcome = own.outcome
     reply = outcome.reply
+    if bounce_class is None:
+        bounce_class = outcome.bounce_class
     if len(reply.text) > MAX_REASON:  # the cache of _reason keeps its keys
         reply = Reply(reply.code, reply.text[: MAX_REASON + 1])
     raw = reply

@@ -1,16 +1,21 @@
-"""The X-MSYS-API header of mail that comes by SMTP (api.md 18): what HTTP says beside a message, said in a field of it.
+"""The X-MSYS-API header of mail that comes by SMTP (api.md 18): what HTTP says beside a message, said in a field of it;
+and what the account says of all its mail: suppressed recipients and defaults.
 
 Only clients that may send anywhere are heard; of a stranger's mail the field is nobody's business. It never goes out.
+A stranger's mail is not the account's, so nobody is suppressed for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 from postroad.generate.headers import BuildError
 from postroad.generate.people import people_field, person_text
+from postroad.inject.http.stock import AccountOptions
+from postroad.inject.unwanted import Unwanted, list_token, mark_unwanted
 from postroad.message import (
     PRIORITY,
     Accepted,
@@ -46,7 +51,7 @@ class _Options(msgspec.Struct):
     open_tracking: bool | None = None
     click_tracking: bool | None = None
     initial_open: bool | None = None
-    transactional: bool = False
+    transactional: bool | None = None
     skip_suppression: bool = False
     ip_pool: str | None = None
     inline_css: bool = False
@@ -65,16 +70,27 @@ class _Asked(msgspec.Struct):
     options: _Options | None = None
 
 
+class Account(Unwanted, Protocol):
+    """What an account says of its mail (inject.http.stock.Stock)."""
+
+    def account(self) -> AccountOptions: ...
+
+
 class _Wrong(ValueError):
     """What the client hears behind 550 5.6.0."""
 
 
 class MsysApi:
-    """An Acceptor in front of another. is_pool(name): is this a group of the configuration?"""
+    """An Acceptor in front of another. is_pool(name): is this a group of the configuration? stock: of the account.
+    wall: Unix seconds."""
 
-    def __init__(self, acceptor: Acceptor, is_pool: Callable[[str], bool]) -> None:
+    def __init__(
+        self, acceptor: Acceptor, is_pool: Callable[[str], bool], stock: Account, wall: Callable[[], float]
+    ) -> None:
         self._acceptor = acceptor
         self._is_pool = is_pool
+        self._stock = stock
+        self._wall = wall
 
     def refusal(self) -> Reply | None:
         return self._acceptor.refusal()
@@ -83,12 +99,23 @@ class MsysApi:
         self._acceptor.rejected(rejection)
 
     def accept(self, transaction: Transaction, done: Callable[[Accepted | Refused], None]) -> None:
-        raw = _said(transaction.body.content) if transaction.connection.get("can_relay") == "true" else None
+        if transaction.connection.get("can_relay") != "true":
+            self._acceptor.accept(transaction, done)
+            return
+        raw, list_id = _said(transaction.body.content)
+        transactional = self._stock.account().transactional_default
         if raw is None:
+            if transactional:
+                _put_ahead(transaction)
+            self._mark_unwanted(transaction, transactional, list_id)
             self._acceptor.accept(transaction, done)
             return
         try:
-            parts = _parts(transaction, _read(raw), self._is_pool)
+            asked = _read(raw)
+            options = asked.options or _Options()
+            if options.transactional is not None:
+                transactional = options.transactional
+            parts = _parts(transaction, asked, options, transactional, self._is_pool)
         except _Wrong as error:
             reply = Reply(550, f"5.6.0 {error}")
             first = transaction.recipients[0].address
@@ -96,6 +123,9 @@ class MsysApi:
             self._acceptor.rejected(Rejection(reply, *about, transaction.connection, len(transaction.recipients)))
             done(Refused(reply))
             return
+        if not options.skip_suppression:
+            for each in parts:
+                self._mark_unwanted(each, transactional, list_id)
         count = len(transaction.recipients)
 
         def kept(result: Accepted | Refused) -> None:
@@ -104,11 +134,32 @@ class MsysApi:
 
         accept_together(self._acceptor, parts, kept)
 
+    def _mark_unwanted(self, transaction: Transaction, transactional: bool, list_id: str) -> None:
+        mark_unwanted(
+            transaction.recipients,
+            self._stock,
+            int(transaction.connection.get("subaccount_id", "0")),
+            transactional=transactional,
+            now=self._wall(),
+            list_id=list_id,
+        )
 
-def _said(content: bytes) -> bytes | None:
+
+def _said(content: bytes) -> tuple[bytes | None, str]:
+    """The X-MSYS-API field, if there is one, and the list that List-Id names, or ""."""
     end = header_end(content)
-    # Nearly no message has it; this look costs a fraction of a search by name.
-    return field(content, _NAME, end) if b"\nx-msys-api" in b"\n" + content[:end].lower() else None
+    # Nearly no message has them; this look costs a fraction of a search by name.
+    head = b"\n" + content[:end].lower()
+    raw = field(content, _NAME, end) if b"\nx-msys-api" in head else None
+    if b"\nlist-id" not in head:
+        return raw, ""
+    listed = field(content, b"List-Id", end) or b""
+    return raw, list_token(listed.decode("latin-1"))
+
+
+def _put_ahead(transaction: Transaction) -> None:
+    transaction.event = transaction.event | {"transactional": "1"}
+    transaction.context = transaction.context | {PRIORITY: "1"}  # somebody waits for it
 
 
 def _read(raw: bytes) -> _Asked:
@@ -143,9 +194,10 @@ def _plain(text: str) -> str:
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)[:200]
 
 
-def _parts(given: Transaction, asked: _Asked, is_pool: Callable[[str], bool]) -> list[Transaction]:
+def _parts(
+    given: Transaction, asked: _Asked, options: _Options, transactional: bool, is_pool: Callable[[str], bool]
+) -> list[Transaction]:
     """First what all see alike (the client's recipients, cc and archive), then a transaction for each bcc."""
-    options = asked.options or _Options()
     if options.dkim_key:
         raise _Wrong(f"X-MSYS-API 'options.dkim_key': there is no key '{_plain(options.dkim_key)[:64]}'")
     if options.inline_css:
@@ -161,7 +213,7 @@ def _parts(given: Transaction, asked: _Asked, is_pool: Callable[[str], bool]) ->
         "initial_pixel": options.initial_open,
     }
     event |= {name: wish for name, wish in wishes.items() if wish is not None}
-    if options.transactional:
+    if transactional:
         event["transactional"] = "1"
         context[PRIORITY] = "1"  # somebody waits for it
     pool = options.ip_pool or ""

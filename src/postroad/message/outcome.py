@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
     counts: False when the attempt must not use up a try (shutdown, message handed back untouched).
     dsn: the host took over the duty to notify (RFC 3461 5.2.1); else a success that was asked for is ours to tell.
     hint: seconds after which the host itself asked us to come back. ruled: a rule acted on the reply.
-    silent: its sender is told nothing.
+    silent: its sender is told nothing. bounce_class: where it is known whatever the reply says (api.md 14.4).
     """
 
     verdict: Verdict
@@ -74,3 +74,4 @@ class Outcome(NamedTuple):
     hint: float | None = None
     ruled: Ruled | None = None
     silent: bool = False
+    bounce_class: int | None = None

@@ -36,7 +36,8 @@ from postroad.policy.facts import Incoming, OneRecipient, Session
 from postroad.policy.hooks import TROUBLE, Chain, Hooks
 from postroad.policy.verdict import Discard, Refusal, Tempfail, Verdict
 
-# In the context of a message whose end is decided: "fail" or "discard", a space, and the reply's text or the reason.
+# In the context of a message whose end is decided: "fail", "unwanted" (by a suppression list) or "discard", a space,
+# and the reply or the reason.
 # Names that begin with "#" are ours (momentum.md 1.4).
 DECIDED = "#policy"
 

@@ -289,7 +289,7 @@ def _copies(taken: Transaction) -> list[Copy]:
                 group=context.pop(GROUP, ""),
                 priority=int(priority) if priority else None,
                 expires_in=float(expires_in) if expires_in else None,
-                refused=Reply(int(code), rest) if end == "fail" else None,
+                refused=Reply(int(code), rest) if end in ("fail", "unwanted") else None,
                 discarded=text if end == "discard" else "",
             )
         )

@@ -15,6 +15,7 @@ from postroad.policy.intake import DECIDED
 from postroad.policy.verdict import Fail, Refusal, Retry, Verdict
 
 _AT_ONCE = 200  # messages that come to their end within one `take`
+_ADMIN = 25  # bounce class: an operator or a list decided
 _AFTER = {Ended.DELIVERED: "delivered", Ended.DEFERRED: "deferred", Ended.FAILED: "failed"}
 
 Waiting = Coroutine[Any, Any, Verdict | None]
@@ -129,6 +130,9 @@ def _decided(decided: str) -> Outcome:
         reply = Reply(550, f"5.7.1 {text}")
         return Outcome(Ended.FAILED, reply, Stage.NOT_CONNECTED, internal=True, silent=True)
     code, _, text = text.partition(" ")
+    if verb == "unwanted":
+        # Not internal: programs look for its words, which stand first then (api.md 2.7).
+        return Outcome(Ended.FAILED, Reply(int(code), text), Stage.NOT_CONNECTED, bounce_class=_ADMIN)
     return Outcome(Ended.FAILED, Reply(int(code), text), Stage.NOT_CONNECTED, internal=True)
 
 

@@ -20,7 +20,7 @@ from postroad.console import Console, Parts
 from postroad.deliver import Deliverer, DeliveryStats, HttpsPost, TlsPolicies, TlsReporter
 from postroad.events import EventEncoder, Hose, Kind
 from postroad.inject import MsysApi, Refusals, SmtpListener, Told
-from postroad.inject.http import Stock
+from postroad.inject.http import Nothing, Stock
 from postroad.journal import JOB, Committer, Disk, Journal, JournalStats, LiveMail
 from postroad.journal import Event as JournalEvent
 from postroad.journal.folders import beside, journal_folder
@@ -206,6 +206,8 @@ class Engine:
                             options.address,
                         ),
                         self.bindings.is_group,
+                        stock if stock is not None else Nothing(),
+                        clock.wall,
                     ),
                     binding=options.binding,
                     group=options.group,

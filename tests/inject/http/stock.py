@@ -41,7 +41,7 @@ class MemoryStock:
         return self.lists.get(identifier)
 
     def suppressed(self, subaccount: int, address: str, *, transactional: bool, now: float, list_id: str = "") -> bool:
-        return (address, transactional, list_id) in self.wanted_not
+        return any((address, transactional, each) in self.wanted_not for each in ("", list_id))
 
     def site(self, subaccount: int, sending_domain: str) -> Site | None:
         return self.sites.get(sending_domain)

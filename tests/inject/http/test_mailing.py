@@ -280,7 +280,7 @@ def test_snippets(stock: MemoryStock) -> None:
         ({}, {}, True),
         ({"transactional": True}, {}, False),
         ({"skip_suppression": True}, {}, False),
-        ({}, {"list_id": "l.example"}, False),
+        ({}, {"list_id": "l.example"}, True),
     ],
 )
 def test_suppression(stock: MemoryStock, options: dict[str, Any], override: dict[str, Any], suppressed: bool) -> None:
@@ -290,6 +290,16 @@ def test_suppression(stock: MemoryStock, options: dict[str, Any], override: dict
     assert [each.suppressed for each in made.unmade] == [True] * suppressed
     if suppressed:
         assert made.unmade[0].text == "5.7.1 recipient address was suppressed due to customer policy"
+
+
+@pytest.mark.parametrize("listed", ["l.example", "<l.example>", "The list <l.example>"])
+@pytest.mark.parametrize("overridden", [False, True])
+def test_suppression_of_a_list(stock: MemoryStock, listed: str, overridden: bool) -> None:
+    stock.wanted_not.add(("Kim@b.example", False, "l.example"))
+    said: dict[str, Any] = {"override": {"list_id": listed}} if overridden else {}
+    made = mailing(stock, content=content(headers={} if overridden else {"list-ID": listed}), **said)
+    assert [list(made.transactions()), [each.suppressed for each in made.unmade]] == [[], [True]]
+    assert len(list(mailing(stock, content=content(headers={"List-Id": "<m.example>"})).transactions())) == 1
 
 
 HTML = """<html><body class="x"><p><a href="https://a.example/?u={{user}}" data-msys-linkname="main">go</a>

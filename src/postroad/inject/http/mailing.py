@@ -18,9 +18,18 @@ from postroad.inject.http.decode import Decoded
 from postroad.inject.http.entry import Entry, read_entry
 from postroad.inject.http.faults import Code, Failure, Fault, Faults, fault
 from postroad.inject.http.kept import Named
-from postroad.inject.http.shapes import MAX_TAGS, InlineRecipient, Options, Override, StoredList, Tracking
+from postroad.inject.http.shapes import (
+    MAX_TAGS,
+    InlineRecipient,
+    Options,
+    Override,
+    StoredList,
+    Tracking,
+    TransmissionContent,
+)
 from postroad.inject.http.source import find_source
 from postroad.inject.http.stock import Nothing, Stock
+from postroad.inject.unwanted import SUPPRESSED, list_token
 from postroad.message import PRIORITY, Body, Context, IdSource, Recipient, Transaction
 from postroad.message.links import MAX_METADATA as MAX_LINKED
 from postroad.message.links import About
@@ -29,7 +38,6 @@ from postroad.policy import GROUP
 
 RECIPIENTS_A_TRANSACTION = 100
 MAX_TOLD = 50  # rejected recipients told in a refusal of the whole request
-SUPPRESSED = "5.7.1 recipient address was suppressed due to customer policy"
 _encode = msgspec.json.Encoder().encode
 _NOTHING = Nothing()
 
@@ -137,7 +145,9 @@ class Mailing:
         self._metadata = transmission.metadata or {}
         self._substitution = transmission.substitution_data or {}
         self._campaign = transmission.campaign_id or ""
-        self._list_id = (transmission.override or Override()).list_id or ""
+        self._list_id = _list_id(
+            transmission.override, source.stored.content if source.stored else transmission.content
+        )
         self._options = options
         self._template_options = source.options
         self._account = account = stock.account()
@@ -342,6 +352,14 @@ class Mailing:
         if shape.options is not None:
             event |= self._wished(shape.options, self._options, self._template_options)
         return event
+
+
+def _list_id(override: Override | None, content: TransmissionContent | None) -> str:
+    """The list that the message says it is of (api.md 8.6), "" for none."""
+    if override is not None and override.list_id:
+        return list_token(override.list_id)
+    headers = (content.headers if content is not None else None) or {}
+    return next((list_token(text) for name, text in headers.items() if text and name.lower() == "list-id"), "")
 
 
 _BUILT_IN = frozenset({"address", "email", "email_id", "env_from", "return_path"})

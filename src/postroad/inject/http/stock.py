@@ -33,9 +33,12 @@ class Absent(Enum):
 
 
 class AccountOptions(Struct, frozen=True):
-    """What the account has set for all its mail (api.md 21), by the names of the API. rest_tracking_default,
-    smtp_tracking_default: are opens and clicks tracked where nothing is said, of HTTP and of SMTP mail? click_tracking: False
-    wins over every wish. transactional_unsub: does transactional mail get a List-Unsubscribe?"""
+    """What the account has set for all its mail (api.md 21), by the names of the API.
+
+    rest_tracking_default, smtp_tracking_default: are opens and clicks tracked where nothing is said, of HTTP and of
+    SMTP mail? click_tracking: False wins over every wish. transactional_unsub: does transactional mail get a
+    List-Unsubscribe?
+    """
 
     rest_tracking_default: bool = True
     smtp_tracking_default: bool = False
