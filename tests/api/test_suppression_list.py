@@ -272,6 +272,15 @@ async def test_bad_files(management: Open) -> None:
     assert (await api("POST", "/suppression-list/import", b"", headers=CSV)).body["results"]["entries"] == 0
 
 
+async def test_a_file_that_is_too_long(management: Open) -> None:
+    head = b"recipient,transactional,non_transactional\n"
+    lines = b"".join(b"%d@x.test,1,1\n" % number for number in range(250_001))
+    answer = await management.api("POST", "/suppression-list/import", head + lines, headers=CSV)
+    assert answer.status == 422
+    assert answer.body["errors"][0]["description"] == "a file is limited to 500000 entries; send it in parts"
+    assert await rows(management) == []
+
+
 async def test_files_of_subaccounts(management: Open) -> None:
     seven, eight = management.api.of(7), management.api.of(8)
     assert (await eight("PUT", "/suppression-list/eight@x.test", {"type": "transactional"})).status == 200

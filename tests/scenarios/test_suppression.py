@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,3 +146,37 @@ def test_the_command(place: Place, tmp_path: Path) -> None:
     send(place, "late@one.test")
     until(lambda: bounces(place, "late@one.test"), "a bounce")
     assert not delivered(place, "late@one.test")
+
+
+def test_an_import_that_was_cut_off_is_run_again(place: Place, tmp_path: Path) -> None:
+    """Control is killed in the middle of it: mail goes on, and the second run brings what is missing."""
+    file = tmp_path / "in.csv"
+    total = 20_000
+    rows = (f"c{n}@one.test,non_transactional,row {n}\n" for n in range(total))
+    file.write_text("recipient,type,description\n" + "".join(rows))
+    arguments = [sys.executable, "-m", "postroad", "suppression", "import", str(file)]
+
+    def on_the_list() -> int:
+        status, answer = place.ask("GET", "/suppression-list/summary")
+        return int(answer["results"]["total"]) if status == 200 else -1
+
+    with subprocess.Popen(
+        arguments, cwd=place.server.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        until(lambda: on_the_list() > 0, "it has begun")
+        os.kill(place.server.children()["control"], signal.SIGKILL)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 1, out
+    assert "postroad: " in err
+    send(place, "free@one.test")
+    until(lambda: delivered(place, "free@one.test"), "mail")
+    until(lambda: on_the_list() > 0, "control is back")
+    assert on_the_list() < total
+    done = place.server.command("suppression", "import", str(file))
+    assert (done.returncode, done.stdout.strip()) == (0, f"{total} of {total} entries were taken"), done.stderr
+    assert on_the_list() == total
+    numbers = (0, total // 2, total - 1)
+    for number in numbers:
+        send(place, f"c{number}@one.test")
+    until(lambda: all(bounces(place, f"c{number}@one.test") for number in numbers), "bounces")
+    assert [taken.recipient for taken in place.far.taken] == ["free@one.test"]
