@@ -128,19 +128,17 @@ def routes(office: Office) -> list[Route[Any, Any]]:
             faults.add(Code.INVALID_PARAMS, "default bounce domains are not in this version")
         faults.stop()
         before = await own(ask)
-        wanted = before
-        if body.dkim is not None:
-            wanted = before._replace(key=await _next_key(maker, before, body.dkim))
-        if (wanted.key.record, wanted.key.public) != (before.key.record, before.key.public):
+        key = before.key if body.dkim is None else await _next_key(maker, before, body.dkim)
+        other = (key.record, key.public) != (before.key.record, before.key.public)
+        if other:
             async with names() as resolver:
-                await _require_record(resolver, wanted)
-            wanted = wanted._replace(dkim_status=VALID)
+                await _require_record(resolver, before.id, key)
         async with database.begin() as tx:
             # What a verification found in the meantime stays.
             after = await _unchanged(tx, before)
             shared = after.shared if body.shared_with_subaccounts is None else body.shared_with_subaccounts
-            status = after.dkim_status if wanted.key == before.key else wanted.dkim_status
-            await write_domain(tx, after._replace(key=wanted.key, dkim_status=status, shared=shared, updated=now()))
+            status = VALID if other else after.dkim_status
+            await write_domain(tx, after._replace(key=key, dkim_status=status, shared=shared, updated=now()))
         return Results(DomainUpdated("Successfully Updated Domain.", before.id))
 
     async def delete(ask: Ask[Nothing, Nothing]) -> None:
@@ -303,10 +301,11 @@ def _unsealed(error: SealError) -> Failure:
     return Failure(Code.RESOURCES_UNAVAILABLE, f"the server's keys can't be used: {error}")
 
 
-async def _require_record(names: DnsResolver, domain: SendingDomain) -> None:
+async def _require_record(names: DnsResolver, domain: str, key: DomainKey) -> None:
+    """Raises Failure."""
     try:
-        _, fault = await key_fault(names, domain.key)
+        _, fault = await key_fault(names, key)
     except DnsFailure as failure:
         fault = f"DNS DKIM query error: {failure}"[:500]
     if fault:
-        raise Failure(Code.REMOTE_FAILED, f"Unable to verify DKIM record of {domain.id}. {fault}")
+        raise Failure(Code.REMOTE_FAILED, f"Unable to verify DKIM record of {domain}. {fault}")
