@@ -302,6 +302,38 @@ def test_suppression_of_a_list(stock: MemoryStock, listed: str, overridden: bool
     assert len(list(mailing(stock, content=content(headers={"List-Id": "<m.example>"})).transactions())) == 1
 
 
+@pytest.mark.parametrize(
+    ("member", "name"),
+    [
+        ("metadata", "order-id"),
+        ("metadata", ""),
+        ("substitution_data", "1st"),
+        ("substitution_data", "a b"),
+        ("substitution_data", "größe"),
+        ("substitution_data", "end"),
+        ("substitution_data", "x\r\nTo: y"),
+    ],
+)
+def test_a_name_that_no_template_can_use(stock: MemoryStock, member: str, name: str) -> None:
+    given: dict[str, Any] = {member: {"good": 1, name: 1}}
+    with pytest.raises(Failure) as told:
+        mailing(stock, **given)
+    (found,) = told.value.faults
+    assert (found.code, found.description.startswith(f"{member}: '{name}' is ")) == ("1300", True)
+    made = mailing(stock, recipients=["a@b.example", {"address": "k@b.example", member: {name: 1}}])
+    assert made.accepted == 1
+    (found,) = made.faults
+    assert (found.code, found.description.startswith(f"recipient k@b.example: {member}: '{name}' is ")) == (
+        "1300",
+        True,
+    )
+
+
+def test_names_that_are_good(stock: MemoryStock) -> None:
+    data = {"_a": 1, "B9": {"odd-key": 1}, "email": "x", "loop_var": 1}
+    assert only(mailing(stock, substitution_data=data, metadata={**data, "end": "2027-01-31"}))
+
+
 HTML = """<html><body class="x"><p><a href="https://a.example/?u={{user}}" data-msys-linkname="main">go</a>
 <a href="https://a.example/raw" data-msys-clicktrack="0">raw</a></p></BODY></html>"""
 

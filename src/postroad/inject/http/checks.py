@@ -9,6 +9,7 @@ import msgspec
 
 from postroad.inject.http.content import address_problem
 from postroad.inject.http.faults import Code, Faults
+from postroad.inject.http.names import name_problem
 from postroad.inject.http.shapes import (
     MAX_CAMPAIGN,
     MAX_DESCRIPTION,
@@ -35,6 +36,10 @@ def check_limits(transmission: Transmission, faults: Faults) -> None:
         faults.add(Code.METADATA_TOO_LARGE, f"metadata is limited to {MAX_METADATA} bytes")
     if transmission.substitution_data and len(_encode(transmission.substitution_data)) > MAX_SUBSTITUTION_DATA:
         faults.add(Code.SUBSTITUTION_TOO_LARGE, f"substitution_data is limited to {MAX_SUBSTITUTION_DATA} bytes")
+    for name, data in (("metadata", transmission.metadata), ("substitution_data", transmission.substitution_data)):
+        problem = name_problem(name, data) if data else None
+        if problem is not None:
+            faults.add(Code.INVALID_FORMAT, problem)
     if transmission.return_path:
         wrong = address_problem(transmission.return_path)
         if wrong is not None:

@@ -10,6 +10,7 @@ import msgspec
 from postroad.generate import HeaderError, to_field
 from postroad.inject.http.content import address_problem
 from postroad.inject.http.faults import Code, Fault, fault
+from postroad.inject.http.names import name_problem
 from postroad.inject.http.shapes import MAX_METADATA, MAX_SUBSTITUTION_DATA, Address, InlineRecipient
 from postroad.message.address import AddressError, parse_mailbox
 
@@ -62,4 +63,8 @@ def read_entry(place: int, entry: str | InlineRecipient, *, to: bool) -> Entry |
         if shape.substitution_data and len(_encode(shape.substitution_data)) > MAX_SUBSTITUTION_DATA:
             limit = f"substitution_data is limited to {MAX_SUBSTITUTION_DATA} bytes"
             return fault(Code.SUBSTITUTION_TOO_LARGE, f"recipient {email}: {limit}")
+        for member, data in (("metadata", shape.metadata), ("substitution_data", shape.substitution_data)):
+            problem = name_problem(member, data) if data else None
+            if problem is not None:
+                return fault(Code.INVALID_FORMAT, f"recipient {email}: {problem}")
     return Entry(place, email, mailbox.routing, address.name or "", field, shape.return_path or "", shape, plain)
