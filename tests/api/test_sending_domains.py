@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -284,6 +285,18 @@ async def test_a_new_key_must_stand_in_dns(domains: Domains) -> None:
     assert (await api("PUT", PATH, {"dkim": {"signing_domain": ""}, "shared_with_subaccounts": True})).status == 200
     shown = (await api("GET", PATH)).body["results"]
     assert (shown["dkim"]["signing_domain"], shown["shared_with_subaccounts"]) == (NAME, True)
+
+
+async def test_of_several_who_want_it_at_once_one_gets_it(domains: Domains) -> None:
+    # Not more than there are threads for the client and the keys.
+    who = [domains.api, domains.api.of(7), domains.api, domains.api.of(7)]
+    wanted = {"domain": NAME, "dkim_key_length": 1024}
+    answers = await asyncio.gather(*(each("POST", "/sending-domains", wanted) for each in who))
+    assert [answer.status for answer in answers].count(200) == 1
+    owner = answers.index(next(answer for answer in answers if answer.status == 200)) % 2
+    codes = [told(answer)["code"] for answer in answers[owner::2] if answer.status != 200]
+    assert codes == ["1602"]
+    assert [told(answer)["code"] for answer in answers[1 - owner :: 2]] == ["7004", "7004"]
 
 
 async def test_subaccounts(domains: Domains) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,16 +60,22 @@ def new_selector(now: float) -> str:
 
 class KeyMaker:
     """secret: the file of the server's secret. All methods raise SealError when that can't be read or written; work
-    that takes a processor for long is done in threads."""
+    that takes a processor for long is done in a thread, one key at a time: who asks for hundreds of large keys must
+    leave the other threads to others."""
 
     def __init__(self, secret: Path) -> None:
         self._secret = secret
+        self._turn = asyncio.Lock()
+
+    async def _aside(self, work: Callable[[], DomainKey]) -> DomainKey:
+        async with self._turn:
+            return await asyncio.to_thread(work)
 
     async def generated(self, domain: str, selector: str, bits: int) -> DomainKey:
         def made() -> DomainKey:
             return self._sealed(PrivateKey.generate(domain, selector, Algorithm.RSA, bits=bits), HEADERS)
 
-        return await asyncio.to_thread(made)
+        return await self._aside(made)
 
     async def brought(self, given: DkimGiven, domain: str) -> DomainKey:
         """A whole triple. Raises DkimKeyError, whose text holds nothing of the key."""
@@ -80,7 +87,7 @@ class KeyMaker:
                 raise DkimKeyError("'dkim.public' does not belong to 'dkim.private'")
             return self._sealed(key, given.headers or HEADERS)
 
-        return await asyncio.to_thread(read)
+        return await self._aside(read)
 
     async def changed(self, key: DomainKey, domain: str, signing_domain: str | None, headers: str | None) -> DomainKey:
         """The same key under another signing domain ("": the domain itself), or with other words in `headers`."""
@@ -93,7 +100,7 @@ class KeyMaker:
             old = unseal(key.sealed, key.signing_domain, key.selector, own_secret(self._secret))
             return self._sealed(PrivateKey.from_pem(wanted, key.selector, old.pem()), kept)
 
-        return await asyncio.to_thread(sealed)
+        return await self._aside(sealed)
 
     def _sealed(self, key: PrivateKey, headers: str) -> DomainKey:
         public = key.record().rpartition("p=")[2]
