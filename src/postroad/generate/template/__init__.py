@@ -3,9 +3,9 @@
 from postroad.generate.template.build import Kind
 from postroad.generate.template.data import namespace
 from postroad.generate.template.errors import TemplateError, TemplateRenderError, TemplateSyntaxError
+from postroad.generate.template.frame import Click
 from postroad.generate.template.limits import Limits
 from postroad.generate.template.needs import Need, Needs
-from postroad.generate.template.program import Click
 from postroad.generate.template.template import AMP, HTML, TEXT, Part, Template, compile, header, snippet, verbatim
 
 __all__ = [

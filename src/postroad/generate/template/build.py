@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from postroad.generate.template import program, values
+from postroad.generate.template import clicks, program, values
+from postroad.generate.template.clicks import LinkParts
 from postroad.generate.template.errors import Fault
+from postroad.generate.template.expressions import expression as compiled
+from postroad.generate.template.frame import Act, Escape, Value
 from postroad.generate.template.limits import Limits
 from postroad.generate.template.links import Link, links
 from postroad.generate.template.needs import Needs
-from postroad.generate.template.program import Act, Escape, LinkParts, Value
 from postroad.generate.template.scan import Span, Tag, tags, unwritten
 from postroad.generate.template.syntax import CURLIES, Call, Expression, near, read
 
@@ -137,7 +139,7 @@ class Builder:
 
     def _branch(self, block: _Open) -> None:
         assert block.condition is not None
-        block.branches.append((program.expression(block.condition), block.close()))
+        block.branches.append((compiled(block.condition), block.close()))
         block.parts, block.cost = [], 1
 
     def _end(self, block: _Open) -> None:
@@ -188,7 +190,7 @@ class Builder:
         )
         self.tracked += 1
         top.cost += 1
-        top.parts.append(program.link(parts, html=self._html, at=link.url.start))
+        top.parts.append(clicks.link(parts, html=self._html, at=link.url.start))
 
     def _text(self, span: Span) -> str:
         return self._source[span.start : span.end]

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from postroad.generate.template.build import Builder, Kind
 from postroad.generate.template.errors import Fault, TemplateRenderError, TemplateSyntaxError, place
+from postroad.generate.template.frame import Act, Frame, Resolve, Track
 from postroad.generate.template.limits import DEFAULT, Limits
 from postroad.generate.template.needs import Needs
-from postroad.generate.template.program import Act, Frame, Resolve, Track
 
 _BREAKS = re.compile(r"[\r\n\0]+")
 # Dynamic content that stays compiled, by number and by characters, for each template.
