@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The suppression list: who must not be sent to, and why.")
 
 _Result = TypeVar("_Result")
-_MAX_PIECE = 40_000  # octets of rows in a request to the control socket, which takes 64 KiB
 _WAIT = 120.0  # seconds for one answer
 _TOLD = 20  # bad rows that are named
 _TYPES = {"transactional": [True], "non_transactional": [False], "both": [True, False]}
@@ -43,7 +42,9 @@ _Compliance = Annotated[bool, typer.Option("--compliance", help="Entries that no
 
 
 class _Desk(Protocol):
-    """serve.suppressing.SuppressionDesk, here or in the server."""
+    """serve.suppressing.SuppressionDesk, here or in the server. piece: octets of JSON that `put` takes at once."""
+
+    piece: int
 
     async def put(self, *, rows: list[Any], compliance: bool = False) -> int: ...
 
@@ -68,6 +69,8 @@ class _Desk(Protocol):
 
 class _Remote:
     """The desk of the server that runs on this folder, which tells its engines at once."""
+
+    piece = 40_000  # a request to the control socket has 64 KiB
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -140,7 +143,7 @@ def add(
 
     async def work(desk: _Desk) -> int:
         await _require(desk, subaccount)
-        return sum([await desk.put(rows=list(piece), compliance=compliance) for piece in _pieces(rows)])
+        return sum([await desk.put(rows=list(piece), compliance=compliance) for piece in _pieces(rows, desk.piece)])
 
     written = _at_desk(config, work)
     say(f"{written} entries are on the list")
@@ -240,7 +243,7 @@ def import_(
             bar.reset(task, description="taking", total=size)
             again = [0, 0, 0, 0]
             rows = _read(stream, wanted, rules, again, lambda at: bar.update(task, completed=at), quiet=True)
-            for piece in _pieces(rows):
+            for piece in _pieces(rows, desk.piece):
                 found[1] += await desk.put(rows=piece, compliance=compliance)
         return found[0], found[1], found[2], found[3]
 
@@ -360,13 +363,13 @@ def _lines(stream: BinaryIO, at: Callable[[int], None]) -> Iterator[bytes]:
         yield line
 
 
-def _pieces(rows: Any) -> Iterator[list[Suppression]]:
+def _pieces(rows: Any, most: int) -> Iterator[list[Suppression]]:
     """As many as a request holds."""
     piece: list[Suppression] = []
     size = 0
     for row in rows:
         octets = len(json.dumps(row))
-        if piece and size + octets > _MAX_PIECE:
+        if piece and size + octets > most:
             yield piece
             piece, size = [], 0
         piece.append(row)

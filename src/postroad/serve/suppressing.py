@@ -30,6 +30,8 @@ class SuppressionDesk:
     """database(): the store that is open; None while there is none. All methods raise ValueError with a text for the
     operator. Rows: the members of a Suppression, in order; recipients are folded."""
 
+    piece = 1 << 20  # octets of rows that are well put at once: some thousands
+
     def __init__(self, database: Callable[[], Database | None]) -> None:
         self._database = database
 
