@@ -7,7 +7,7 @@ from postroad.generate.headers import BuildError, HeaderError
 from postroad.generate.mime import Attachment, BuildErrors, Content, PartError
 from postroad.generate.people import Person, parse_people, person_text, to_field
 from postroad.generate.raw import Raw
-from postroad.generate.tracking import Site, Trackers, Wishes, trackers
+from postroad.generate.tracking import Site, Trackers, Wishes, carried, trackers
 
 __all__ = [
     "Attachment",
@@ -25,6 +25,7 @@ __all__ = [
     "Snippets",
     "Trackers",
     "Wishes",
+    "carried",
     "draft",
     "inline_css",
     "parse_people",

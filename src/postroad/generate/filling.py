@@ -52,7 +52,7 @@ class TextSlot:
     finish: what is done to the rendered text before pixels come in. fixed: the text, where no data can change it.
     """
 
-    __slots__ = ("_finish", "_kind", "_template", "fixed", "trackable")
+    __slots__ = ("_as_given", "_finish", "_kind", "_template", "fixed", "trackable")
 
     def __init__(
         self,
@@ -69,6 +69,13 @@ class TextSlot:
         self.fixed: str | None = None
         if not substitute or "{{" not in source:
             self.fixed = self._done(self._template.render({}))
+        self._as_given = self.fixed == source
+
+    def untouched(self, filling: Filling) -> bool:
+        """Would this recipient get the text as it was given?"""
+        if not self._as_given or (filling.track is not None and self._template.tracked):
+            return False
+        return self._kind is not Kind.HTML or not (filling.top or filling.bottom)
 
     def text(self, filling: Filling) -> str:
         """Raises TemplateRenderError, BuildError."""

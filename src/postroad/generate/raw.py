@@ -70,18 +70,22 @@ class Raw:
                 continue
             if own is None or name.lower() not in _ENCODED:
                 pieces.append(piece)
+            else:
+                pieces.append(_where_untouched(slots[own], content[start:at]))
         if errors:
             raise BuildErrors(errors)
         if own is not None:
             kept = content[at:end].strip(b"\r\n")
             version = b"" if count(content, b"MIME-Version", end) else b"MIME-Version: 1.0\r\n"
-            pieces.append(_entity(content, own, slots[own], version + (kept + b"\r\n" if kept else b"")))
+            head = version + (kept + b"\r\n" if kept else b"")
+            pieces.append(_entity(content, own, slots[own], head, content[at : own.end]))
             at = own.end
         else:
             for part, slot in sorted(slots.items(), key=lambda each: each[0].start):
                 fields = _fields(content, part.start, part.body)
                 kept = b"".join(content[start:stop] for start, stop, name, _ in fields if name.lower() not in _ENCODED)
-                pieces += (content[at : part.start], _entity(content, part, slot, kept))
+                as_it_was = content[part.start : part.end]
+                pieces += (content[at : part.start], _entity(content, part, slot, kept, as_it_was))
                 at = part.end
         pieces.append(content[at:])
         self._pieces = joined(pieces)
@@ -184,8 +188,15 @@ def _text_slots(
             yield part, slot
 
 
-def _entity(content: bytes, part: mime.Part, slot: TextSlot, kept: bytes) -> Callable[[Filling], bytes]:
-    """The part anew: the fields it had but for those that tell of its encoding."""
+def _where_untouched(slot: TextSlot, octets: bytes) -> Callable[[Filling], bytes]:
+    return lambda filling: octets if slot.untouched(filling) else b""
+
+
+def _entity(
+    content: bytes, part: mime.Part, slot: TextSlot, kept: bytes, as_it_was: bytes
+) -> Callable[[Filling], bytes]:
+    """The part anew, with the fields it had but for those that tell of its encoding; as it was where nothing in it
+    becomes another."""
     head = kept + b"Content-Type: " + part.type.encode() + b"; charset=utf-8"
     if "format" in part.parameters and part.parameters["format"].isalnum():
         head += b"; format=" + part.parameters["format"].encode()
@@ -193,6 +204,8 @@ def _entity(content: bytes, part: mime.Part, slot: TextSlot, kept: bytes) -> Cal
     ends = content.endswith(b"\r\n", part.start, part.end)
 
     def entity(filling: Filling) -> bytes:
+        if slot.untouched(filling):
+            return as_it_was
         text = slot.text(filling)
         encoding, lines = text_part(text)
         if not ends:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from postroad.generate.template import Click
-from postroad.message.links import About, Aim, Linked, LinkKeys, Signer
+import msgspec
 
+from postroad.generate.template import Click
+from postroad.message.links import MAX_METADATA, About, Aim, Linked, LinkKeys, Signer
+
+_encode = msgspec.json.Encoder().encode
 MAX_URL = 4096  # octets; a longer link is not tracked (api.md 4.10)
 
 
@@ -46,6 +49,20 @@ def trackers(site: Site, about: About, wishes: Wishes) -> Trackers:
         _pixel(site.base, signer, Aim.OPEN) if wishes.opens else "",
         _unsubscribe(site.base, signer) if wishes.unsubscribe else b"",
     )
+
+
+def carried(metadata: object) -> dict[str, Any]:
+    """As much of a recipient's metadata as a link carries."""
+    if not isinstance(metadata, dict) or not metadata:
+        return {}
+    room = MAX_METADATA
+    found: dict[str, Any] = {}
+    for name, value in metadata.items():
+        room -= len(_encode(name)) + len(_encode(value)) + 2
+        if room < 0:
+            break
+        found[name] = value
+    return found
 
 
 def _clicks(base: str, signer: Signer) -> Callable[[Click], str | None]:
