@@ -77,6 +77,7 @@ BODIES: dict[str, list[Any]] = {
 # Routes without a body of ours, that write: nothing to send.
 BARE = {
     "POST /api/v1/ab-test/{id}/cancel",
+    *("POST /api/v1/ip-pools", "PUT /api/v1/ip-pools/{id}", "PUT /api/v1/sending-ips/{ip}"),  # not served
     "PUT /api/v1/recipient-lists",  # refused: there is no identifier
     "POST /api/v1/data-privacy/rtbf-request",  # not served
     "POST /api/v1/data-privacy/opt-out-request",
@@ -94,7 +95,8 @@ MAKES = (
 )
 # A name of the DNS belongs to one account, so that it is taken is told (api.md 1.7: 7004), and nothing more.
 TAKEN = {"POST /api/v1/sending-domains": (400, "7004")}
-PRIMARY = ("GET /api/v1/subaccounts", "GET /api/v1/recipient-validation")  # for the primary account, or not served
+# For the primary account alone, or not served.
+PRIMARY = tuple(f"GET /api/v1/{each}" for each in ("subaccounts", "ip-pools", "sending-ips", "recipient-validation"))
 VOLATILE = re.compile(rb"\d{15,}|\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)|[0-9a-f]{40}")
 FAMILIES = {
     *("templates", "utils", "snippets", "recipient-lists", "ab-test", "suppression-list", "subaccounts", "account"),
@@ -137,7 +139,7 @@ class World(NamedTuple):
         """Method, path and body of each request to this operation, for what has this name: SECRET or ABSENT."""
         method, _, path = operation.partition(" ")
         query = QUERIES.get(operation.replace("/labs/", "/v1/"), "").replace(MINE, name)
-        target = path.replace("{domain}", f"{name}.test")
+        target = path.replace("{domain}", f"{name}.test").replace("{ip}", "192.0.2.1")
         target = target.replace("{recipient}", f"{name}@one.test").replace("{address}", f"{name}@one.test")
         identifier = name
         if "/transmissions/" in path:

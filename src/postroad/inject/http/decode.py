@@ -6,8 +6,10 @@ without types and converted member by member, which finds every one (api.md 1.5)
 
 from __future__ import annotations
 
+import re
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -20,6 +22,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 MAX_FAULTS = 50  # told about one request
 
 _KINDS = ((str, "a string"), (bool, "a boolean"), (int, "a number"), (list, "an array"), (dict, "an object"))
+_LONG = re.compile("[0-9]{19}")  # where there is none, no whole number is too great
 _decoder = msgspec.json.Decoder(Transmission)
 
 
@@ -46,11 +49,16 @@ def decode(body: bytes | bytearray) -> Decoded:
 
 def decode_as(kind: type[S], body: bytes | bytearray) -> S:
     """Read the body of any other request. Raises Failure: every value of a wrong type, every member that must be there
-    and is not, by its path."""
+    and is not, by its path, every whole number that no store of ours could keep."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise Failure(Code.NOT_UTF8, f"octet {error.start} of the body is not UTF-8") from None
+    if _LONG.search(text):
+        faults = Faults()
+        for path in list(_too_great(_untyped(text), ""))[:MAX_FAULTS]:
+            faults.add(Code.INVALID_FORMAT, f"'{path}' is a number of more than 64 bits")
+        faults.stop()
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError:
@@ -73,6 +81,19 @@ def decode_as(kind: type[S], body: bytes | bytearray) -> S:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:  # a fault that the search did not find
         raise Failure(Code.INVALID_FORMAT, str(error)) from None
+
+
+def _too_great(value: Any, path: str) -> Iterator[str]:
+    """Where whole numbers are that 64 bits do not hold: the catalog's records have no form for them."""
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            yield path
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _too_great(inner, _join(path, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _too_great(inner, f"{path}[{number}]")
 
 
 def _unparsable(error: Exception) -> Failure:
