@@ -10,10 +10,11 @@ from random import Random
 
 from postroad.config import parse
 from postroad.config.schema import Config
-from postroad.journal import EventReader, audit_all, journal_folder
-from postroad.message import Accepted, Body, Recipient, Refused, Transaction
+from postroad.journal import EventReader, JournalError, audit_all, journal_folder
+from postroad.message import Accepted, Body, IdSource, Recipient, Refused, Transaction
 from postroad.net import DnsResolver, SystemClock
 from postroad.queue import Where
+from postroad.queue.jobs import About, Job, Phase, owner_of_key
 from postroad.serve.engine import Engine
 from postroad.serve.homes import Homes, read_homes, write_homes
 from postroad.serve.owner import owner
@@ -80,6 +81,53 @@ async def test_everything_comes_to_its_owner_and_back(tmp_path: Path) -> None:
             found |= some
         assert found == mail
         assert not await rehome(config(engines), tmp_path, SystemClock())  # all is in order
+
+
+async def with_keys(folder: Path, number: int, engines: int, keys: list[str]) -> dict[str, Job]:
+    """An engine's life: it makes one mailing for each of these keys. Returns the jobs that it knows then."""
+    rng = Random(number)
+    http = parse(CONFIG.format(engines=engines).replace('address = ""', 'address = "127.0.0.1:0"')).config
+    resolver = DnsResolver(http.dns, rng=rng)
+    engine = Engine(http, folder, clock=SystemClock(), resolver=resolver, rng=rng, number=number)
+    await engine.start()
+    await engine.recovered()
+    jobs, ids = engine.queue.jobs, IdSource(SystemClock().wall, number)
+    content = {"from": "a@sender.test", "subject": "s", "text": "hello"}
+    for key in keys:
+        kept: asyncio.Future[Job | JournalError] = asyncio.get_running_loop().create_future()
+        request = json.dumps({"recipients": ["a@d1.test", "b@d2.test"], "content": content}).encode()
+        number_of = ids.next()
+        about = About(2, key=key, reply=b'{"id":"%d"}' % number_of)
+        jobs.create(number_of, about, request, kept.set_result)
+        assert isinstance(await kept, Job)
+    while any(not job.over for job in jobs):
+        committed = asyncio.Event()
+        end = engine.journal.on_commit(committed.set)
+        await committed.wait()
+        end()
+    found = {job.about.key: job for job in jobs}
+    await engine.stop()
+    await resolver.close()
+    return found
+
+
+async def test_a_mailing_that_is_over_goes_where_its_key_is_asked_for(tmp_path: Path) -> None:
+    keys = [f"order-{number}" for number in range(12)]
+    before = await with_keys(tmp_path, 0, 1, keys)
+    for engines in (3, 2, 1):
+        await rehome(config(engines), tmp_path, SystemClock())
+        check(tmp_path, accepted=3 * len(keys), queued=3 * len(keys))
+        after: dict[str, Job] = {}
+        for number in range(engines):
+            some = await with_keys(tmp_path, number, engines, [])
+            assert all(owner_of_key(key.encode(), engines) == number for key in some)
+            after |= some
+        assert after.keys() == before.keys()
+        for key, job in after.items():
+            was = before[key]
+            assert (job.number, job.phase, job.about.reply) == (was.number, Phase.SUCCESS, was.about.reply)
+            # The event that told it was written some milliseconds later.
+            assert abs(job.about.ended - was.about.ended) < 5.0
 
 
 async def test_a_move_that_was_cut_short_between_the_two_journals(tmp_path: Path) -> None:

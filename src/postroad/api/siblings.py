@@ -14,7 +14,6 @@ import os
 import socket
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from postroad.api.callers import header
 from postroad.api.listening import Listening
@@ -22,6 +21,7 @@ from postroad.api.local import PEER, short
 from postroad.api.passing import Passing
 from postroad.api.stamp import App
 from postroad.net import Clock
+from postroad.queue.jobs import owner_of_key
 
 _KEY = b"idempotency-key"
 _MAX_CONNECTIONS = 4096
@@ -42,7 +42,7 @@ class Siblings:
         self._listening: Listening | None = None
 
     def owner(self, key: bytes) -> int:
-        return crc32(key.strip()) % self._engines
+        return owner_of_key(key, self._engines)
 
     def by_key(self, own: App) -> App:
         """own: our POST /transmissions. Requests whose key is another engine's go there."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from enum import IntEnum
+from zlib import crc32
 
 import msgspec
 
@@ -82,6 +83,11 @@ def decode_job(meta: bytes) -> About:
     return _decode(meta[1:])
 
 
+def owner_of_key(key: bytes, engines: int) -> int:
+    """The engine that knows what became of an Idempotency-Key, one of so many."""
+    return crc32(key.strip()) % engines
+
+
 def unbalanced(count: JobCount) -> str | None:
     """What is wrong with a job by its journal's audit: its recipients = accepted + failed + to come. None: nothing, or
     too old to say. Raises ValueError when its record can't be read."""
@@ -133,7 +139,8 @@ class Jobs:
         self._wall = wall
         self._jobs: dict[int, Job] = {}
         self._active: dict[int, Job] = {}
-        self._over: dict[int, Job] = {}  # in the order in which they ended
+        # Without a key and with one, in the order in which they ended.
+        self._over: tuple[dict[int, Job], dict[int, Job]] = {}, {}
         self._spent: dict[int, dict[int, Job]] = {}  # of those, by segment, the ones that have their requests still
         self._keys: dict[tuple[int, str], int] = {}
         self._loop = asyncio.get_running_loop()
@@ -151,9 +158,9 @@ class Jobs:
         """Those that are not over."""
         return list(self._active.values())
 
-    def over(self) -> Collection[Job]:
-        """The others, the first to end first."""
-        return self._over.values()
+    def over(self, *, keyed: bool) -> Collection[Job]:
+        """The others, the first to end first. keyed: those with an Idempotency-Key, or those without."""
+        return self._over[keyed].values()
 
     def spent(self, segment: int) -> list[Job]:
         """Those that are over with their requests still in the journal, in segments before this one."""
@@ -200,7 +207,7 @@ class Jobs:
 
     def _ended(self, job: Job) -> None:
         self._active.pop(job.number, None)
-        self._over[job.number] = job
+        self._over[bool(job.about.key)][job.number] = job
         if job.size:
             self._spent.setdefault(job.place >> 32, {})[job.number] = job
 
@@ -281,7 +288,7 @@ class Jobs:
         """It is over and may be forgotten."""
         del self._jobs[job.number]
         self._active.pop(job.number, None)
-        self._over.pop(job.number, None)
+        self._over[bool(job.about.key)].pop(job.number, None)
         self._no_longer_spent(job)
         if self._keys.get((job.about.subaccount, job.about.key)) == job.number:
             del self._keys[job.about.subaccount, job.about.key]
@@ -339,6 +346,9 @@ class Jobs:
             if not job.over:
                 self._journal.append_event(self._event(job.number, job.place, job.progress, phase=job.phase))
         self._early.clear()
-        self._over = {job.number: job for job in sorted(self._over.values(), key=lambda job: job.about.ended)}
+        for over in self._over:
+            found = sorted(over.values(), key=lambda job: job.about.ended)
+            over.clear()
+            over.update((job.number, job) for job in found)
         self.known = True
         self.woken()

@@ -36,7 +36,7 @@ from postroad.journal import (
 )
 from postroad.net import Clock, SystemClock
 from postroad.queue.endings import lost_event
-from postroad.queue.jobs import is_job
+from postroad.queue.jobs import Phase, decode_job, encode_job, is_job, owner_of_key
 from postroad.queue.stored import common_event, decode_dues, mark_job
 from postroad.serve.errors import StartError
 from postroad.serve.frames import Ready, Start, unpack
@@ -195,7 +195,10 @@ class Removal:
         return known is not None and not known.covers(at)
 
     def _job_moves(self, number: int, mail: LiveMail) -> list[Move]:
+        """A job that is over goes where its Idempotency-Key is asked for. One that is not stays with its messages."""
         owner = self._job_home(number)
+        if mail.live[0].attempts >= Phase.SUCCESS and (key := decode_job(mail.meta).key):
+            owner = owner_of_key(key.encode(), self._owners.engines)
         if self._doubles.get(mail.live[0].message_id, number) != number:
             owner = -1  # it is in another journal
         return [Move(mail.place, owner, list(mail.live))] if owner != number else []
@@ -221,7 +224,10 @@ class Removal:
                 continue
             octets += len(stored.content) + len(stored.trace) + len(stored.meta)
             ids = [one.message_id for one in move.live]
-            mail = Mail(ids, stored.received_ms, stored.meta, stored.trace, stored.content)
+            meta, content = stored.meta, stored.content
+            if is_job(meta) and move.live[0].attempts >= Phase.SUCCESS:
+                meta, content = _with_end(meta, source.recovered_since(ids[0]) / 1000), b""
+            mail = Mail(ids, stored.received_ms, meta, stored.trace, content)
             kept.append(_done(partial(self._journals[move.target].append_homed, mail, move.live)))
             gone.append(move)
         await _all(kept)
@@ -251,6 +257,13 @@ class Removal:
         if now - self._told >= _TELL_EVERY:
             self._told = now
             log.info("moving", moved=self.moved.total(), text="queued mail goes to its engines' journals")
+
+
+def _with_end(meta: bytes, ended: float) -> bytes:
+    """Of a job that is over: its meta with its end, which the events of its journal tell alone so far."""
+    about = decode_job(meta)
+    about.ended = about.ended or ended
+    return encode_job(about)
 
 
 def _done(begin: Callable[[Callable[[Any], None]], None]) -> asyncio.Future[None]:
