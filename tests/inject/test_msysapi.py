@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from postroad.inject.http import AccountOptions
 from postroad.inject.msysapi import MsysApi
-from postroad.message import Accepted, Body, Recipient, Refused, Transaction
+from postroad.message import Accepted, Body, IdSource, Recipient, Refused, Transaction
 from tests.inject.http.stock import MemoryStock
 from tests.policy.doors import Kept
+
+WALL = 1_700_000_000.0
 
 
 def mail(header: str | dict[str, object], *recipients: str) -> Transaction:
@@ -27,7 +29,8 @@ def mail(header: str | dict[str, object], *recipients: str) -> Transaction:
 def take(given: Transaction, stock: MemoryStock | None = None) -> tuple[Accepted | Refused, Kept]:
     kept = Kept()
     result: list[Accepted | Refused] = []
-    MsysApi(kept, lambda name: name == "pool", stock or MemoryStock(), lambda: 1000.0).accept(given, result.append)
+    ids = IdSource(lambda: WALL)
+    MsysApi(kept, lambda name: name == "pool", stock or MemoryStock(), ids, lambda: WALL).accept(given, result.append)
     return result[0], kept
 
 

@@ -12,15 +12,19 @@ from typing import Protocol
 
 import msgspec
 
+from postroad.generate import Wishes
 from postroad.generate.headers import BuildError
 from postroad.generate.people import people_field, person_text
+from postroad.inject.http.shapes import Tracking
 from postroad.inject.http.stock import AccountOptions
+from postroad.inject.tracked import Sites, Wanted, tracked
 from postroad.inject.unwanted import Unwanted, list_token, mark_unwanted
 from postroad.message import (
     PRIORITY,
     Accepted,
     Acceptor,
     Body,
+    IdSource,
     Recipient,
     Refused,
     Rejection,
@@ -70,7 +74,7 @@ class _Asked(msgspec.Struct):
     options: _Options | None = None
 
 
-class Account(Unwanted, Protocol):
+class Account(Unwanted, Sites, Protocol):
     """What an account says of its mail (inject.http.stock.Stock)."""
 
     def account(self) -> AccountOptions: ...
@@ -85,11 +89,17 @@ class MsysApi:
     wall: Unix seconds."""
 
     def __init__(
-        self, acceptor: Acceptor, is_pool: Callable[[str], bool], stock: Account, wall: Callable[[], float]
+        self,
+        acceptor: Acceptor,
+        is_pool: Callable[[str], bool],
+        stock: Account,
+        ids: IdSource,
+        wall: Callable[[], float],
     ) -> None:
         self._acceptor = acceptor
         self._is_pool = is_pool
         self._stock = stock
+        self._ids = ids
         self._wall = wall
 
     def refusal(self) -> Reply | None:
@@ -103,12 +113,17 @@ class MsysApi:
             self._acceptor.accept(transaction, done)
             return
         raw, list_id = _said(transaction.body.content)
-        transactional = self._stock.account().transactional_default
+        account = self._stock.account()
+        transactional = account.transactional_default
         if raw is None:
             if transactional:
                 _put_ahead(transaction)
             self._mark_unwanted(transaction, transactional, list_id)
-            self._acceptor.accept(transaction, done)
+            if not account.smtp_tracking_default:
+                self._acceptor.accept(transaction, done)
+                return
+            wanted = _wanted(account, _Options(), transactional)
+            accept_together(self._acceptor, tracked(transaction, wanted, self._stock, self._ids, self._wall()), done)
             return
         try:
             asked = _read(raw)
@@ -126,6 +141,10 @@ class MsysApi:
         if not options.skip_suppression:
             for each in parts:
                 self._mark_unwanted(each, transactional, list_id)
+        wanted = _wanted(account, options, transactional)
+        if wanted:
+            wall = self._wall()
+            parts = [made for each in parts for made in tracked(each, wanted, self._stock, self._ids, wall)]
         count = len(transaction.recipients)
 
         def kept(result: Accepted | Refused) -> None:
@@ -155,6 +174,14 @@ def _said(content: bytes) -> tuple[bytes | None, str]:
         return raw, ""
     listed = field(content, b"List-Id", end) or b""
     return raw, list_token(listed.decode("latin-1"))
+
+
+def _wanted(account: AccountOptions, options: _Options, transactional: bool) -> Wanted:
+    wish = Tracking(options.open_tracking, options.initial_open, options.click_tracking)
+    told = account.tracking(wish, default=account.smtp_tracking_default)
+    unsubscribe = not transactional or account.transactional_unsub
+    wishes = Wishes(told["click_tracking"], told["open_tracking"], told["initial_pixel"], unsubscribe)
+    return Wanted(wishes, options.inline_css)
 
 
 def _put_ahead(transaction: Transaction) -> None:
@@ -200,8 +227,6 @@ def _parts(
     """First what all see alike (the client's recipients, cc and archive), then a transaction for each bcc."""
     if options.dkim_key:
         raise _Wrong(f"X-MSYS-API 'options.dkim_key': there is no key '{_plain(options.dkim_key)[:64]}'")
-    if options.inline_css:
-        raise _Wrong("X-MSYS-API 'options.inline_css' is not available in this version")
     context = dict(given.context)
     event = dict(given.event)
     meta: dict[str, object] = {"rcpt_meta": asked.metadata or {}, "rcpt_tags": (asked.tags or [])[:_MAX_TAGS]}

@@ -207,6 +207,7 @@ class Engine:
                         ),
                         self.bindings.is_group,
                         stock if stock is not None else Nothing(),
+                        ids,
                         clock.wall,
                     ),
                     binding=options.binding,

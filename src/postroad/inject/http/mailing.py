@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
-from postroad.generate import BuildError, Draft, Filling, Letter, Site, Wishes, trackers
+from postroad.generate import BuildError, Draft, Filling, Letter, Site, Wishes, carried, trackers
 from postroad.generate.template import Kind, Template, TemplateRenderError, namespace
 from postroad.inject.http.checks import check_limits, check_options, check_recipients
 from postroad.inject.http.decode import Decoded
@@ -31,14 +29,12 @@ from postroad.inject.http.source import find_source
 from postroad.inject.http.stock import Nothing, Stock
 from postroad.inject.unwanted import SUPPRESSED, list_token
 from postroad.message import PRIORITY, Body, Context, IdSource, Recipient, Transaction
-from postroad.message.links import MAX_METADATA as MAX_LINKED
 from postroad.message.links import About
 from postroad.message.trace import date_field, message_id_field
 from postroad.policy import GROUP
 
 RECIPIENTS_A_TRANSACTION = 100
 MAX_TOLD = 50  # rejected recipients told in a refusal of the whole request
-_encode = msgspec.json.Encoder().encode
 _NOTHING = Nothing()
 
 
@@ -302,7 +298,7 @@ class Mailing:
             str(self._event["template_version"]),
             self._campaign,
             author,
-            _linked(recipient.event),
+            carried((recipient.event or {}).get("rcpt_meta")),
             _tags(entry.shape),
         )
         found = trackers(
@@ -367,21 +363,6 @@ _BUILT_IN = frozenset({"address", "email", "email_id", "env_from", "return_path"
 
 def _tags(shape: InlineRecipient) -> list[str]:
     return (shape.tags or [])[:MAX_TAGS]
-
-
-def _linked(event: dict[str, object] | None) -> dict[str, object]:
-    """As much of the metadata as a link carries."""
-    metadata = (event or {}).get("rcpt_meta")
-    if not isinstance(metadata, dict) or not metadata:
-        return {}
-    room = MAX_LINKED
-    carried: dict[str, object] = {}
-    for name, value in metadata.items():
-        room -= len(_encode(name)) + len(_encode(value)) + 2
-        if room < 0:
-            break
-        carried[name] = value
-    return carried
 
 
 def _text(error: TemplateRenderError | BuildError) -> str:
