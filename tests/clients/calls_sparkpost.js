@@ -80,6 +80,14 @@ async function call(name, act) {
     await call('suppressionList.get', () => client.suppressionList.get(`gone-${recipient}`));
     await call('suppressionList.list', () => client.suppressionList.list({ limit: 5 }));
     await call('suppressionList.delete', () => client.suppressionList.delete(`gone-${recipient}`));
+    await call('sendingDomains.create', () => client.sendingDomains.create({ domain: 'node.example.com' }));
+    await call('sendingDomains.get', () => client.sendingDomains.get('node.example.com'));
+    await call('sendingDomains.update', () => client.sendingDomains.update('node.example.com', { tracking_domain: null }));
+    await call('sendingDomains.verify', () => client.sendingDomains.verify('node.example.com', { dkim_verify: true, spf_verify: true }));
+    await call('sendingDomains.list', () => client.sendingDomains.list());
+    await call('sendingDomains.delete', () => client.sendingDomains.delete('node.example.com'));
+    await call('webhooks.getDocumentation', () => client.webhooks.getDocumentation());
+    await call('webhooks.getSamples', () => client.webhooks.getSamples({ events: 'bounce' }));
     const sub = await call('subaccounts.create', () =>
         client.subaccounts.create({ name: 'Node', key_label: 'Node key', key_grants: ['transmissions/modify'] })
     );

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from postroad.auth import new_key
 from tests.inject.trusted import Authority
+from tests.net.nameserver import NameServer
 from tests.scenarios.ends import events
 from tests.scenarios.real_ends import Aiosmtpd
 from tests.scenarios.server import Server, free_port, serving, until
@@ -100,6 +101,18 @@ class Foreign(NamedTuple):
 
 @contextlib.contextmanager
 def foreign(folder: Path, **options: Any) -> Iterator[Foreign]:
+    with Aiosmtpd() as far:
+        names = NameServer()  # nothing is there, and no test asks strangers
+        far.run(names.start())
+        try:
+            with _served(folder, far, names, **options) as found:
+                yield found
+        finally:
+            far.run(names.stop())
+
+
+@contextlib.contextmanager
+def _served(folder: Path, far: Aiosmtpd, names: NameServer, **options: Any) -> Iterator[Foreign]:
     authority = Authority(folder)
     certificate, private = authority.files("localhost", "127.0.0.1")
     key, digest = new_key()
@@ -113,9 +126,12 @@ key = "{private}"
 label = "all"
 sha256 = "{digest}"
 grants = ["admin"]
+
+[dns]
+servers = ["127.0.0.1:{names.port}"]
 """
     tls = f'tls_address = "127.0.0.1:{port}"'
-    with Aiosmtpd() as far, serving(folder / "s", gateway=far.port, http=tls, extra=extra, **options) as server:
+    with serving(folder / "s", gateway=far.port, http=tls, extra=extra, **options) as server:
         found = Foreign(server, far, port, key, authority.file)
         until(lambda: found.ask("GET", "/templates")[0] == 200, "the store is open")
         yield found

@@ -213,6 +213,23 @@ def test_node_sparkpost(place: Foreign) -> None:
         assert [row["recipient"] for row in told[name]["results"]] == [f"gone-{TO}"]
     assert isinstance(told["suppressionList.list"]["links"], list) and told["suppressionList.list"]["total_count"] == 1
     assert told["suppressionList.delete"] == ""  # 204
+    made = told["sendingDomains.create"]["results"]
+    assert (made["message"], made["domain"]) == ("Successfully Created domain.", "node.example.com")
+    assert (
+        made["dkim"]["signing_domain"] == "node.example.com"
+        and made["dkim"]["public"]
+        and "private" not in made["dkim"]
+    )
+    assert told["sendingDomains.get"]["results"]["status"]["ownership_verified"] is False
+    assert told["sendingDomains.update"]["results"]["message"] == "Successfully Updated Domain."
+    verified = told["sendingDomains.verify"]["results"]
+    assert (verified["dkim_status"], verified["ownership_verified"]) == ("invalid", False)
+    assert f"{made['dkim']['selector']}._domainkey.node.example.com" in verified["dns"]["dkim_error"]
+    assert [each["domain"] for each in told["sendingDomains.list"]["results"]] == ["node.example.com"]
+    assert told["sendingDomains.delete"] == ""  # 204
+    assert "bounce" in told["webhooks.getDocumentation"]["results"]["message_event"]["events"]
+    samples = told["webhooks.getSamples"]["results"]
+    assert [each["msys"]["message_event"]["type"] for each in samples] == ["bounce"]
     sub = told["subaccounts.create"]["results"]
     assert (sub["label"], sub["short_key"]) == ("Node key", sub["key"][:4])
     assert told["subaccounts.get"]["results"]["id"] == sub["subaccount_id"]
