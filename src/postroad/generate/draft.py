@@ -101,9 +101,11 @@ class Draft:
             raise BuildErrors([*making.errors, *fixed.errors, *making.faults])
         # A part is fields, an empty line and a body; its fields stand at the end of the message's.
         for place, piece in enumerate(MARK.split(b"MIME-Version: 1.0\r\n" + entity)):
-            rest.append(_text_slot(piece.decode(), making.slots[piece.decode()]) if place % 2 else piece)
+            rest.append(making.text_slot(piece.decode()) if place % 2 else piece)
         self._rest = joined(rest)
-        self._size = making.fixed_size + sum(len(piece) for piece in self._rest if isinstance(piece, bytes))
+        self._size = sum(map(len, making.fixed.values())) + sum(
+            len(piece) for piece in self._rest if isinstance(piece, bytes)
+        )
         self._utf8 = making.utf8 or fixed.utf8
         self.has_date = "date" in own
         self.has_message_id = "message-id" in own
@@ -167,7 +169,7 @@ class _Making:
         self.slots: dict[str, TextSlot] = {}
         self.personal = False
         self.utf8 = False
-        self.fixed_size = 0  # octets of the parts that are slots for their links alone
+        self.fixed: dict[str, bytes] = {}  # parts that are slots for their links alone, as they are without
         self._substitute = substitute
         self._finish = finish
 
@@ -203,7 +205,8 @@ class _Making:
                 if slot.fixed is not None:
                     shown[name] = text_entity(name, slot.fixed)
                 if slot.fixed is None or slot.trackable:
-                    self.fixed_size += len(shown[name])
+                    if slot.fixed is not None:
+                        self.fixed[name] = shown[name]
                     self.slots[name] = slot
                     shown[name] = mark(name)
                 self.personal = self.personal or slot.fixed is None
@@ -212,6 +215,16 @@ class _Making:
             except BuildError as error:
                 self.errors.append(error)
         return shown
+
+    def text_slot(self, name: str) -> _Slot:
+        slot, fixed = self.slots[name], self.fixed.get(name)
+
+        def entity(filling: Filling) -> bytes:
+            if fixed is not None and slot.is_fixed(filling):
+                return fixed
+            return text_entity(name, slot.text(filling))
+
+        return entity
 
 
 def _sender(making: _Making, sender: Person) -> bytes | Callable[[Filling], Person]:
@@ -252,10 +265,6 @@ def _unsubscribe(own: list[_Piece]) -> _Slot:
         return b"".join(piece if isinstance(piece, bytes) else piece(filling) for piece in own)
 
     return fields
-
-
-def _text_slot(name: str, slot: TextSlot) -> _Slot:
-    return lambda filling: text_entity(name, slot.text(filling))
 
 
 def joined(pieces: list[_Piece]) -> list[_Piece]:

@@ -73,7 +73,11 @@ class TextSlot:
 
     def untouched(self, filling: Filling) -> bool:
         """Would this recipient get the text as it was given?"""
-        if not self._as_given or (filling.track is not None and self._template.tracked):
+        return self._as_given and self.is_fixed(filling)
+
+    def is_fixed(self, filling: Filling) -> bool:
+        """Would this recipient get what `fixed` is?"""
+        if self.fixed is None or (filling.track is not None and self._template.tracked):
             return False
         return self._kind is not Kind.HTML or not (filling.top or filling.bottom)
 
