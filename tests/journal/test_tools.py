@@ -213,16 +213,18 @@ def test_audit_and_check_beside_a_working_engine(tmp_path: Path) -> None:
     thread.start()
     try:
         assert working.wait(30)
-        for _ in range(15):
+        rounds = accepted = 0
+        while rounds < 15 or accepted < 500:
             report = audit(tmp_path)
             assert report.clean, report
             assert check(tmp_path).findings == []
             assert stat(tmp_path).terminal >= report.terminal
+            rounds, accepted = rounds + 1, report.accepted
     finally:
         enough.set()
         thread.join(30)
     report = audit(tmp_path)
-    assert report.clean and report.accepted > 500
+    assert report.clean and report.accepted >= 500
 
 
 @pytest.mark.parametrize("which", [0, 2, -1])

@@ -205,7 +205,7 @@ class Server:
     def quiet(self) -> bool:
         """Nothing is queued any more, and all of the last run is loaded."""
         with contextlib.suppress(OSError, ValueError):
-            return all(each[2] is not None and each[0] == 0 and each[1] == 0 for each in self.each())
+            return all(each[2] is not None and each[0] == each[1] == each[-2] == 0 for each in self.each())
         return False
 
     @property

@@ -39,8 +39,8 @@ from postroad.store.access import Access
 
 
 class EngineStats(NamedTuple):
-    """A snapshot. recovered: messages found at the start, None while they are still being loaded. joined: other engines
-    that take mail which is theirs."""
+    """A snapshot. recovered: messages found at the start, None while they are still being loaded. generating:
+    transmissions whose messages are not all made. joined: other engines that take mail which is theirs."""
 
     live: int
     in_flight: int
@@ -49,6 +49,7 @@ class EngineStats(NamedTuple):
     sessions: int
     delivery: DeliveryStats
     journal: JournalStats
+    generating: int = 0
     joined: int = 0
 
 
@@ -388,5 +389,6 @@ class Engine:
             sessions=self._sessions(),
             delivery=self.deliverer.stats(),
             journal=self.journal.stats(),
+            generating=len(self.queue.jobs.active()),
             joined=self.handover.joined if self.handover is not None else 0,
         )
