@@ -33,6 +33,7 @@ def admin_paths(errors: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
                 "400": _refused("An argument is wrong, or it can't be done: the text says why.", errors),
                 "401": _refused("No key, or an unknown one.", errors),
                 "403": _refused("The key lacks the grant `admin`.", errors),
+                "414": _refused("The URI is too long.", errors),
                 "503": _refused("The control process is away: ask again in some seconds. Mail goes on.", errors),
             },
         }

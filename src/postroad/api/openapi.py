@@ -35,6 +35,7 @@ _REFUSALS = {
     "403": "The key may not do this, or not from this address; or the subaccount is suspended.",
     "409": "The Idempotency-Key was used before, with another body.",
     "413": "The body or the message is too large.",
+    "414": "The URI is too long.",
     "415": "The body is not JSON.",
     "422": "The request is well formed but invalid.",
     "429": "Too many requests at once: come again later.",
