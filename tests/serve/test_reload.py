@@ -133,5 +133,5 @@ async def test_reloads_come_one_after_the_other(running: Running) -> None:
 
 def test_every_section_either_counts_at_once_or_needs_a_restart() -> None:
     assert set(options(Config)) - set(LIVE) == {
-        *("server", "listener", "http", "dns", "tls_reports", "journal", "store"),
+        *("server", "listener", "http", "dns", "tls_reports", "journal", "store", "engagement"),
     }

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from postroad.api.envelope import plain_failure
-from postroad.api.stamp import new_id
+from postroad.api.stamp import RequestIds
 from postroad.inject.http import Code
 from postroad.net import Clock
 
@@ -30,9 +30,17 @@ class Shared(ServerState):
     """
 
     def __init__(
-        self, clock: Clock, *, max_connections: int, idle_time: float, request_time: float, max_discard: int
+        self,
+        clock: Clock,
+        ids: RequestIds,
+        *,
+        max_connections: int,
+        idle_time: float,
+        request_time: float,
+        max_discard: int,
     ) -> None:
         self._clock = clock
+        self.ids = ids
         super().__init__()
         self.max_connections = max_connections
         self.idle_time = idle_time
@@ -227,6 +235,6 @@ class Connection(HttpToolsProtocol):
         body = plain_failure(code, description)
         head = (
             b"content-type: application/json\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-            % (new_id(), len(body))
+            % (self._shared.ids.new(), len(body))
         )
         self._real.write(STATUS_LINE[code.status] + head + body)

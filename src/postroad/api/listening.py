@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 
 from postroad.api.connection import Connection, Shared
-from postroad.api.stamp import App, stamped
+from postroad.api.stamp import App, RequestIds, stamped
 from postroad.net import Clock
 
 
@@ -18,10 +18,18 @@ class Listening:
     """connect: makes a protocol for each connection. servers: the listening sockets; whoever binds them adds them."""
 
     def __init__(
-        self, app: App, clock: Clock, *, max_connections: int, idle_time: float, request_time: float, max_discard: int
+        self,
+        app: App,
+        clock: Clock,
+        ids: RequestIds,
+        *,
+        max_connections: int,
+        idle_time: float,
+        request_time: float,
+        max_discard: int,
     ) -> None:
         self.servers: list[asyncio.Server] = []
-        whole = stamped(app)
+        whole = stamped(app, ids)
 
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             # close() cancels what is left of open requests; that is no error to be logged.
@@ -44,6 +52,7 @@ class Listening:
         )
         self._shared = Shared(
             clock,
+            ids,
             max_connections=max_connections,
             idle_time=idle_time,
             request_time=request_time,

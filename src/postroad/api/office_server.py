@@ -20,6 +20,7 @@ from postroad.api.local import PEER, short
 from postroad.api.office import Office
 from postroad.api.rates import Buckets
 from postroad.api.route import Route
+from postroad.api.stamp import RequestIds
 from postroad.api.words import application
 
 _MAX_CONNECTIONS = 4096  # all of our own engines
@@ -47,6 +48,7 @@ class OfficeServer:
         self._listening = Listening(
             introduced,
             office.clock,
+            RequestIds(),
             max_connections=_MAX_CONNECTIONS,
             idle_time=_IDLE,
             request_time=_IDLE,

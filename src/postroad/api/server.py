@@ -17,7 +17,7 @@ from postroad.api.callers import NO_SUBACCOUNTS, Subaccounts
 from postroad.api.listening import Listening
 from postroad.api.rates import Buckets
 from postroad.api.siblings import Siblings
-from postroad.api.stamp import App
+from postroad.api.stamp import App, RequestIds
 from postroad.api.tls import HttpsDoor
 from postroad.api.transmissions import Injection
 from postroad.auth import ApiKeys
@@ -92,6 +92,7 @@ class HttpServer:
         self._listening = Listening(
             own if control is None else shared_out(own, control),
             clock,
+            RequestIds(rng),
             max_connections=options.max_connections,
             idle_time=options.idle_time,
             request_time=options.request_time,

@@ -19,7 +19,7 @@ from postroad.api.callers import header
 from postroad.api.listening import Listening
 from postroad.api.local import PEER, short
 from postroad.api.passing import Passing
-from postroad.api.stamp import App
+from postroad.api.stamp import App, RequestIds
 from postroad.net import Clock
 from postroad.queue.jobs import owner_of_key
 
@@ -65,6 +65,7 @@ class Siblings:
         listening = self._listening = Listening(
             introduced,
             clock,
+            RequestIds(),
             max_connections=_MAX_CONNECTIONS,
             idle_time=_IDLE,
             request_time=_IDLE,
