@@ -154,7 +154,12 @@ class SimLoop(asyncio.BaseEventLoop):
                 handle.cancel()
 
     def timers_of(self, owner: Process) -> list[str]:
-        live = (h for h in self._scheduled if not h.cancelled())
+        # What a thread brings to somebody who has left is nothing that the engine left open.
+        live = (
+            h
+            for h in self._scheduled
+            if not h.cancelled() and not (h._callback in (_settle, _fail) and h._args[0].done())  # type: ignore[attr-defined]
+        )
         return [
             f"in {h._when - self._now:.3f} s: {h._callback!r}"  # type: ignore[attr-defined]
             for h in live
