@@ -266,6 +266,9 @@ def _as_json(result: Audit) -> dict[str, Any]:
         "difference": result.difference,
         "clean": result.clean,
         "jobs": _jobs(result),
+        # Kept like messages, and none: accepted = terminal + queued + transmissions.
+        "queued": result.queued - len(result.jobs),
+        "transmissions": len(result.jobs),
     }
     for name in ("lost", "twice", "reaccepted"):
         whole[name] = [f"{number:016x}" for number in whole[name]]
@@ -273,7 +276,9 @@ def _as_json(result: Audit) -> dict[str, Any]:
 
 
 def _tell(result: Audit) -> None:
-    typer.echo(f"accepted {result.accepted:,} = ended {result.terminal:,} + queued {result.queued:,}", nl=False)
+    kept = len(result.jobs)
+    typer.echo(f"accepted {result.accepted:,} = ended {result.terminal:,} + queued {result.queued - kept:,}", nl=False)
+    typer.echo(f" + transmissions {kept:,}" if kept else "", nl=False)
     typer.echo(f", off by {result.difference:,}" if result.difference else "")
     kinds = ", ".join(f"{name} {count:,}" for name, count in _kinds(result).items())
     typer.echo(f"events kept: {kinds or 'none'}")

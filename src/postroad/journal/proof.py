@@ -235,10 +235,7 @@ def _audit(directory: Path, disk: Disk) -> Audit:
                 queued.add(message_id)
             else:
                 result.lost.append(message_id)
-    # A transmission is no message: it is told of by itself.
-    kept = len(queued & mail.jobs.keys())
-    result.queued = len(queued) - kept
-    result.accepted -= kept
+    result.queued = len(queued)
     # Until here the two counted what came and went as well.
     result.accepted -= result.homed_in
     result.terminal -= result.homed_out

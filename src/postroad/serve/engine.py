@@ -40,7 +40,8 @@ from postroad.store.access import Access
 
 class EngineStats(NamedTuple):
     """A snapshot. recovered: messages found at the start, None while they are still being loaded. generating:
-    transmissions whose messages are not all made. joined: other engines that take mail which is theirs."""
+    transmissions whose time has come, and whose messages are not all made. joined: other engines that take mail which
+    is theirs."""
 
     live: int
     in_flight: int
@@ -148,6 +149,7 @@ class Engine:
             self.acceptor = self.handover.router
             self.limits.found = self.handover.located
             self.queue.own_mail = self.handover.router.keep
+        self._wall = clock.wall
         self._signing = Signing(self.acceptor, self.policies.keys, clock.wall, domain_keys)
         self.queue.own_mail = self._signing.own_mail(self.queue.own_mail)
         self.tls_reporter: TlsReporter | None = None
@@ -389,6 +391,6 @@ class Engine:
             sessions=self._sessions(),
             delivery=self.deliverer.stats(),
             journal=self.journal.stats(),
-            generating=len(self.queue.jobs.active()),
+            generating=sum(job.about.start <= self._wall() for job in self.queue.jobs.active()),
             joined=self.handover.joined if self.handover is not None else 0,
         )
